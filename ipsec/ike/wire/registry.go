@@ -1,0 +1,67 @@
+package wire
+
+// IDKind is the type of an identification (RFC 7296 section 3.5).
+type IDKind uint8
+
+// Identification types.
+const (
+	IDIPv4  IDKind = 1
+	IDFQDN  IDKind = 2
+	IDEmail IDKind = 3 // ID_RFC822_ADDR
+	IDIPv6  IDKind = 5
+	IDDN    IDKind = 9 // DER of a distinguished name
+	IDKeyID IDKind = 11
+)
+
+// CertEncoding is the encoding of a certificate (RFC 7296 section 3.6).
+type CertEncoding uint8
+
+// CertX509 is a DER certificate, "X.509 Certificate - Signature".
+const CertX509 CertEncoding = 4
+
+// AuthMethod is the method of an AUTH payload (RFC 7296 section 3.8).
+type AuthMethod uint8
+
+// Authentication methods.
+const (
+	AuthRSA              AuthMethod = 1 // RSA PKCS#1 v1.5 with SHA-1
+	AuthPSK              AuthMethod = 2 // shared key message integrity code
+	AuthECDSA256         AuthMethod = 9 // RFC 4754
+	AuthECDSA384         AuthMethod = 10
+	AuthECDSA521         AuthMethod = 11
+	AuthDigitalSignature AuthMethod = 14 // RFC 7427
+)
+
+// NotifyType is the type of a Notify payload (RFC 7296 section 3.10.1).
+// Values below 16384 are errors.
+type NotifyType uint16
+
+// Notify types.
+const (
+	UnsupportedCriticalPayload NotifyType = 1
+	InvalidIKESPI              NotifyType = 4
+	InvalidMajorVersion        NotifyType = 5
+	InvalidSyntax              NotifyType = 7
+	InvalidMessageID           NotifyType = 9
+	InvalidSPI                 NotifyType = 11
+	NoProposalChosen           NotifyType = 14
+	InvalidKEPayload           NotifyType = 17
+	AuthenticationFailed       NotifyType = 24
+	SinglePairRequired         NotifyType = 34
+	NoAdditionalSAs            NotifyType = 35
+	FailedCPRequired           NotifyType = 37
+	TSUnacceptable             NotifyType = 38
+	TemporaryFailure           NotifyType = 43
+	ChildSANotFound            NotifyType = 44
+
+	InitialContact            NotifyType = 16384
+	AdditionalTSPossible      NotifyType = 16386
+	NATDetectionSourceIP      NotifyType = 16388
+	NATDetectionDestinationIP NotifyType = 16389
+	Cookie                    NotifyType = 16390
+	UseTransportMode          NotifyType = 16391
+	RekeySA                   NotifyType = 16393
+	ESPTFCPaddingNotSupported NotifyType = 16394
+	NonFirstFragmentsAlso     NotifyType = 16395
+	SignatureHashAlgorithms   NotifyType = 16431 // RFC 7427
+)
