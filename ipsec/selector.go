@@ -13,7 +13,8 @@ type TrafficSelector struct {
 	Start, End         netip.Addr // both ends inclusive
 }
 
-// SelectPrefix returns the selector of every packet whose address is in p.
+// SelectPrefix returns the selector of every packet whose address is in p,
+// which must be valid.
 func SelectPrefix(p netip.Prefix, protocol uint8, lo, hi uint16) TrafficSelector {
 	p = p.Masked()
 	last := p.Addr().AsSlice()
@@ -66,7 +67,7 @@ func (t TrafficSelector) Match(a netip.Addr, protocol uint8, port uint16, hasPor
 	if t.Protocol != 0 && t.Protocol != protocol {
 		return false
 	}
-	if a.BitLen() != t.Start.BitLen() || a.Compare(t.Start) < 0 || a.Compare(t.End) > 0 {
+	if !a.IsValid() || a.BitLen() != t.Start.BitLen() || a.Compare(t.Start) < 0 || a.Compare(t.End) > 0 {
 		return false
 	}
 	if !hasPort {

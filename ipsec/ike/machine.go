@@ -7,6 +7,7 @@
 package ike
 
 import (
+	"io"
 	"net/netip"
 	"time"
 
@@ -25,11 +26,30 @@ type Machine interface {
 	Deadline() (at time.Time, ok bool)
 }
 
-// Event is what happens to a machine: Datagram, Acquire, Tick, DeleteChild
-// or Close.
+// MachineConfig is what a new machine is told about its peer and its world.
+type MachineConfig struct {
+	Local, Remote netip.AddrPort
+	Policy        Policy
+	Policies      Policies  // asked for the Child SAs that the peer wants
+	Rand          io.Reader // cryptographic randomness
+
+	// NewSPI returns an inbound SPI that no SA of this host has. One that
+	// comes to nothing is forgotten, so it must not be kept reserved.
+	NewSPI func() ipsec.SPI
+	// NewIKESPI returns an IKE SPI, never 0, that no IKE SA of this host
+	// has. Datagrams that bear it belong to this machine until it is Closed.
+	NewIKESPI func() uint64
+	// FirstContact reports whether this host has no other IKE SA with the
+	// peer, which the initiator tells it (RFC 7296 section 2.4, INITIAL_CONTACT).
+	FirstContact func() bool
+}
+
+// Event is what happens to a machine: Datagram, Acquire, Tick, Probe,
+// DeleteChild or Close.
 type Event interface{ event() }
 
-// Datagram is an IKE message that arrived, without the non-ESP marker.
+// Datagram is an IKE message that arrived, without the non-ESP marker. The
+// machine may keep parts of Data, which must not change any more.
 type Datagram struct {
 	Local, Remote netip.AddrPort
 	Data          []byte
@@ -47,21 +67,32 @@ type Acquire struct {
 // Tick says that the machine's deadline has passed.
 type Tick struct{}
 
+// Probe says that something nobody vouches for hints that the peer has
+// forgotten us, as an INVALID_SPI notification does (RFC 7296 section 2.4).
+// The machine asks the peer whether it lives, and waits a few seconds only.
+// It does so at most once in ten seconds.
+type Probe struct{}
+
 // DeleteChild removes one Child SA, named by our inbound SPI, and tells the
 // peer.
 type DeleteChild struct{ InSPI ipsec.SPI }
 
-// Close deletes the IKE SA and all its children, and tells the peer.
-type Close struct{ Reason string }
+// Close deletes the IKE SA and all its children. The peer is told, except
+// with Silent, which is for an IKE SA that the peer no longer knows.
+type Close struct {
+	Reason string
+	Silent bool
+}
 
 func (Datagram) event()    {}
 func (Acquire) event()     {}
 func (Tick) event()        {}
+func (Probe) event()       {}
 func (DeleteChild) event() {}
 func (Close) event()       {}
 
 // Effect is what a machine wants done: Send, InstallChild, RemoveChild,
-// Established, Failed or Closed.
+// Established, Changed, Failed or Closed.
 type Effect interface{ effect() }
 
 // Send is a datagram to send, without the non-ESP marker, which the socket
@@ -77,6 +108,10 @@ type Send struct {
 type InstallChild struct {
 	SA      *ipsec.ChildSA
 	Rekeyed ipsec.SPI // the inbound SPI of the SA that this one replaces, or 0
+	// Standby says that the peer began the rekeying and may not have the SA
+	// yet: receive under it, and go on sending under Rekeyed until that is
+	// removed (RFC 7296 section 2.8).
+	Standby bool
 }
 
 // RemoveChild takes a pair of SAs out of the data path.
@@ -86,14 +121,26 @@ type RemoveChild struct {
 }
 
 // Established says that the peer has been authenticated.
-type Established struct{ Peer PeerInfo }
+type Established struct {
+	Peer PeerInfo
+	// InitialContact says that the peer knows of no other IKE SA with us:
+	// what was established before this machine began is dead
+	// (RFC 7296 section 2.4).
+	InitialContact bool
+}
 
-// Failed says that a negotiation ended without an SA. A Failed with Whole
-// set ends the machine; without it, only the Child SA for Policy failed.
+// Changed says that what Established told is different now: the IKE SA was
+// rekeyed and has new SPIs, or the peer's NAT gave it another address.
+type Changed struct{ Peer PeerInfo }
+
+// Failed says that a negotiation ended without an SA. With Whole set the IKE
+// SA failed, and with it all that was asked of the machine, and Closed will
+// follow, perhaps later, as the machine still answers a peer that did not
+// hear the refusal. Without it, only the Child SA for Policy failed.
 type Failed struct {
-	Policy string // the rule whose packets are waiting
+	Policy string // the rule whose packets are waiting; empty if the peer asked
 	Whole  bool
-	Why    error // says the step, what each side wanted, and what to change
+	Why    error // a *NegotiationError where a negotiation took place
 }
 
 // Closed is a machine's last effect: the Manager forgets it.
@@ -103,6 +150,7 @@ func (Send) effect()         {}
 func (InstallChild) effect() {}
 func (RemoveChild) effect()  {}
 func (Established) effect()  {}
+func (Changed) effect()      {}
 func (Failed) effect()       {}
 func (Closed) effect()       {}
 

@@ -1,8 +1,6 @@
 package ike
 
 import (
-	"crypto"
-	"crypto/x509"
 	"net/netip"
 	"time"
 
@@ -17,38 +15,19 @@ type ChildPolicy struct {
 	// Local and Remote bound the selectors: nothing outside them is ever
 	// offered or accepted. The machine replaces no address in them.
 	Local, Remote []ipsec.TrafficSelector
-	Lifetime      time.Duration // after which the SA is rekeyed; 0 for no limit
-	ForceUDP      bool          // UDP encapsulation even without a NAT
+	Lifetime      time.Duration // after which the SA ends, rekeyed before if it can be; 0 for no limit
+	ForceUDP      bool          // UDP encapsulation even without a NAT, if this Child SA begins the IKE SA
 }
 
 // Policy is how to deal with one peer.
 type Policy struct {
-	Proposals []ipsec.Proposal // for the IKE SA, in order of preference
+	Proposals []ipsec.Proposal // for the IKE SA, in order of preference; empty for DefaultProposals
 	Auth      []AuthMethod     // in order of preference; the peer may use any of them
 	LocalID   string           // the identity to claim with a preshared key; empty for the local address
-	Liveness  time.Duration    // how long a peer that owes us an answer may be silent; 0 for 30 s
+	Liveness  time.Duration    // after how much silence the peer is asked whether it lives; 0 for 30 s
+	Lifetime  time.Duration    // after which the IKE SA is rekeyed; 0 for no limit
+	ForceUDP  bool             // UDP encapsulation of all Child SAs even without a NAT
 }
-
-// AuthMethod is one way in which both ends may prove who they are: a
-// PresharedKey or a Certificate.
-type AuthMethod interface{ authMethod() }
-
-// PresharedKey is a secret that both ends know (RFC 7296 section 2.15).
-type PresharedKey struct {
-	Secret []byte
-}
-
-// Certificate is our own certificate with its key, and the authorities that
-// we believe.
-type Certificate struct {
-	Chain       []*x509.Certificate // our own first, then intermediates
-	Key         crypto.Signer
-	Authorities *x509.CertPool
-	Roots       []*x509.Certificate // the certificates in Authorities, for certificate requests
-}
-
-func (PresharedKey) authMethod() {}
-func (Certificate) authMethod()  {}
 
 // Policies finds what a host has to say about a peer. The Manager asks it
 // for each IKE SA and each Child SA that a peer wants.

@@ -1,13 +1,21 @@
 // Package wire encodes and decodes IKE messages (RFC 7296 section 3). It is
-// pure, allocates no more than the message it decodes is long, and never
-// panics on what a network brings.
+// pure and never panics on what a network brings. What it allocates is in
+// proportion to the bytes that came, never to a number written in them.
+//
+// Decoding copies nothing: every byte slice of a decoded payload is a part of
+// the input, which must not change for as long as the payload is in use. An
+// empty field decodes to nil.
+//
+// Reserved bits and bytes are ignored when they arrive and zero when they
+// leave.
 package wire
 
 import (
 	"github.com/ipsecfw/ipsecfw/ipsec"
 )
 
-// ExchangeType is the third octet pair of the header (RFC 7296 section 3.1).
+// ExchangeType says which exchange a message belongs to, and so which payloads
+// it has to carry (RFC 7296 section 3.1).
 type ExchangeType uint8
 
 // The exchanges of IKEv2.
@@ -18,10 +26,13 @@ const (
 	Informational ExchangeType = 37
 )
 
+// Version2 is the header's version of IKEv2: major 2, minor 0.
+const Version2 uint8 = 0x20
+
 // Header is the fixed IKE header, 28 bytes (RFC 7296 section 3.1).
 type Header struct {
 	SPIi, SPIr   uint64
-	Version      uint8 // major in the high four bits: 0x20 is IKEv2
+	Version      uint8 // major in the high four bits: Version2 is IKEv2
 	Exchange     ExchangeType
 	Initiator    bool // the I flag: the sender is the original initiator
 	Response     bool // the R flag
@@ -29,6 +40,9 @@ type Header struct {
 	MessageID    uint32
 	FirstPayload PayloadType // set by decoding; computed by encoding
 }
+
+// Major returns the major version: 1 or 2 for the versions of IKE that exist.
+func (h Header) Major() uint8 { return h.Version >> 4 }
 
 // PayloadType is the "Next Payload" number (RFC 7296 section 3.2).
 type PayloadType uint8
@@ -60,7 +74,8 @@ type Payload interface {
 	appendBody(dst []byte) ([]byte, error)
 }
 
-// SA is the Security Association payload (RFC 7296 section 3.3).
+// SA is the Security Association payload (RFC 7296 section 3.3). A transform
+// that came with an attribute that is not understood has Unusable as its ID.
 type SA struct{ Proposals []ipsec.Proposal }
 
 // KE is the Key Exchange payload (section 3.4).
@@ -101,7 +116,7 @@ type Nonce struct{ Data []byte }
 
 // Notify is the Notify payload (section 3.10).
 type Notify struct {
-	Protocol ipsec.ProtocolID // 0 when the SPI is empty
+	Protocol ipsec.ProtocolID // 0 when the SPI is empty, sent and received
 	SPI      []byte
 	Kind     NotifyType
 	Data     []byte
@@ -116,7 +131,11 @@ type Delete struct {
 // VendorID is the Vendor ID payload (section 3.12).
 type VendorID struct{ Data []byte }
 
-// TS is a Traffic Selector payload (section 3.13).
+// TS is a Traffic Selector payload (section 3.13). Selectors of other types
+// than TS_IPV4_ADDR_RANGE and TS_IPV6_ADDR_RANGE are left out, so that
+// Selectors may be empty: nothing that the peer wants can then be granted.
+// The ports of ICMP hold type and code as they came (section 3.13.1), and
+// OPAQUE ports stand as StartPort 65535 with EndPort 0, which match nothing.
 type TS struct {
 	Responder bool // TSr when true, TSi when false
 	Selectors []ipsec.TrafficSelector

@@ -19,6 +19,14 @@ type CertEncoding uint8
 // CertX509 is a DER certificate, "X.509 Certificate - Signature".
 const CertX509 CertEncoding = 4
 
+// Unusable stands for the ID and the KeyBits of a transform that came with an
+// attribute that is not understood, or with a Key Length that makes no sense,
+// and that must therefore not be chosen (RFC 7296 section 3.3.6). It stays in
+// its proposal, because a proposal whose only group cannot be used is not a
+// proposal without a group. No policy has an algorithm of this number, which
+// is for private use.
+const Unusable uint16 = 0xffff
+
 // AuthMethod is the method of an AUTH payload (RFC 7296 section 3.8).
 type AuthMethod uint8
 

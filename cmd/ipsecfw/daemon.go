@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/daemon"
+)
+
+func daemonCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "daemon",
+		Usage: "run the engine in the foreground, until SIGINT or SIGTERM",
+		Flags: []cli.Flag{
+			&cli.PathFlag{
+				Name:    "state",
+				Usage:   "`DIR` where the policy is kept that is restored at the next start",
+				Value:   "/var/lib/ipsecfw",
+				EnvVars: []string{"IPSECFW_STATE"},
+			},
+			&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", Value: "info"},
+		},
+		Action: noArguments(func(c *cli.Context) error {
+			var level slog.Level
+			if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
+				return usageError{fmt.Errorf("the log level is %q, not debug, info, warn or error", c.String("log-level"))}
+			}
+			socket, err := socketPath(c)
+			if err != nil {
+				return err
+			}
+			return daemon.Run(c.Context, daemon.Config{
+				Socket: socket,
+				State:  c.Path("state"),
+				Log:    slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: level})),
+			})
+		}),
+	}
+}

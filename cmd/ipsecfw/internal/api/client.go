@@ -1,0 +1,99 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"golang.org/x/sys/unix"
+)
+
+// Client speaks with a daemon. It is an Engine whose reading methods can
+// fail too.
+type Client struct {
+	path string
+	http http.Client
+}
+
+// Dial returns a client of the daemon at a socket. It connects when it is
+// first used; until then a missing daemon goes unnoticed.
+func Dial(path string) *Client {
+	var d net.Dialer
+	return &Client{path: path, http: http.Client{Transport: &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
+		DisableKeepAlives: true,
+	}}}
+}
+
+// Apply makes p the policy in force.
+func (c *Client) Apply(ctx context.Context, p Policy) error {
+	return c.do(ctx, http.MethodPut, "policy", p, &struct{}{})
+}
+
+// Unapply takes the policy out of force.
+func (c *Client) Unapply(ctx context.Context) error {
+	return c.do(ctx, http.MethodDelete, "policy", nil, &struct{}{})
+}
+
+// Filters returns the filters in force, in order of decision.
+func (c *Client) Filters(ctx context.Context) ([]Filter, error) {
+	return get[[]Filter](ctx, c, "filters")
+}
+
+// SAs returns the pairs of SAs.
+func (c *Client) SAs(ctx context.Context) ([]SA, error) { return get[[]SA](ctx, c, "sas") }
+
+// Peers returns the IKE SAs.
+func (c *Client) Peers(ctx context.Context) ([]Peer, error) { return get[[]Peer](ctx, c, "peers") }
+
+// Status returns the daemon at a glance.
+func (c *Client) Status(ctx context.Context) (Status, error) { return get[Status](ctx, c, "status") }
+
+func get[T any](ctx context.Context, c *Client, what string) (v T, err error) {
+	err = c.do(ctx, http.MethodGet, what, nil, &v)
+	return v, err
+}
+
+func (c *Client) do(ctx context.Context, method, what string, body, into any) error {
+	var b []byte
+	if body != nil {
+		var err error
+		if b, err = json.Marshal(body); err != nil {
+			return fmt.Errorf("write the request: %w", err)
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://ipsecfw/v1/"+what, bytes.NewReader(b))
+	if err != nil {
+		return fmt.Errorf("write the request: %w", err)
+	}
+	resp, err := c.http.Do(r)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
+		return &Error{Code: CodeNoDaemon, Message: "no daemon answers at " + c.path, Hint: `start it with "ipsecfw daemon", or name its socket with --socket`}
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return &Error{Code: CodeForbidden, Message: "the daemon's socket " + c.path + " may not be used", Hint: "be root"}
+	case err != nil:
+		return fmt.Errorf("ask the daemon at %s: %w", c.path, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Errorf("hear the daemon at %s: %w", c.path, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		e := &Error{}
+		if json.Unmarshal(answer, e) != nil || e.Message == "" {
+			return fmt.Errorf("the daemon at %s answered %s", c.path, resp.Status)
+		}
+		return e
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
+		return fmt.Errorf("understand the daemon at %s: %w", c.path, err)
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+)
+
+// Engine is the daemon behind the door. Its methods are called from many
+// goroutines at a time.
+type Engine interface {
+	// Apply makes a policy the one in force, or changes nothing. An *Error
+	// in what it returns goes to the caller as it is, anything else as
+	// CodeInternal.
+	Apply(ctx context.Context, p Policy) error
+	// Unapply takes the policy out of force; with none it does nothing.
+	Unapply(ctx context.Context) error
+	Filters() []Filter
+	SAs() []SA
+	Peers() []Peer
+	Status() Status
+}
+
+// MaxRequest is the size of the largest request that is read, in bytes.
+const MaxRequest = 8 << 20
+
+// Handler serves an engine. It lets change things only whom Serve vouches
+// for: a request that did not come through Serve may only read.
+func Handler(e Engine, log *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /v1/filters", list(e.Filters, log))
+	mux.Handle("GET /v1/sas", list(e.SAs, log))
+	mux.Handle("GET /v1/peers", list(e.Peers, log))
+	mux.Handle("GET /v1/status", reply(log, func(*http.Request) (any, error) { return e.Status(), nil }))
+	mux.Handle("PUT /v1/policy", write(log, func(r *http.Request) error {
+		var p Policy
+		if err := decode(r.Body, &p); err != nil {
+			return err
+		}
+		return e.Apply(r.Context(), p)
+	}))
+	mux.Handle("DELETE /v1/policy", write(log, func(r *http.Request) error { return e.Unapply(r.Context()) }))
+	mux.Handle("/", reply(log, func(r *http.Request) (any, error) {
+		return nil, &Error{Code: CodeNotFound, Message: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)}
+	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, MaxRequest)
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func list[T any](get func() []T, log *slog.Logger) http.Handler {
+	return reply(log, func(*http.Request) (any, error) {
+		return append([]T{}, get()...), nil // never null
+	})
+}
+
+func write(log *slog.Logger, do func(*http.Request) error) http.Handler {
+	return reply(log, func(r *http.Request) (any, error) {
+		caller, ok := callerOf(r.Context())
+		if !ok || caller.uid != 0 && caller.uid != uint32(os.Geteuid()) {
+			return nil, &Error{Code: CodeForbidden, Message: "only root may change the policy"}
+		}
+		if err := do(r); err != nil {
+			return nil, err
+		}
+		log.Info("request done", "method", r.Method, "path", r.URL.Path, "pid", caller.pid, "uid", caller.uid)
+		return struct{}{}, nil
+	})
+}
+
+func reply(log *slog.Logger, do func(*http.Request) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status := http.StatusOK
+		body, err := do(r)
+		if err != nil {
+			e := asError(err)
+			status, body = e.status(), e
+			log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		if err := json.NewEncoder(w).Encode(body); err != nil {
+			log.Debug("request not answered", "path", r.URL.Path, "error", err)
+		}
+	})
+}
+
+// decode reads one JSON value, with no unknown field and nothing behind it.
+func decode(r io.Reader, into any) error {
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if err == nil {
+		if _, err = d.Token(); err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			err = errors.New("something stands behind the JSON value")
+		}
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return &Error{Code: CodeTooLarge, Message: fmt.Sprintf("the request is larger than %d bytes", tooLarge.Limit), Hint: "shorten the rule file or the files that it names"}
+	}
+	return &Error{Code: CodeBadRequest, Message: fmt.Sprintf("the request cannot be read: %v", err), Hint: "use a client of the daemon's version"}
+}

@@ -1,0 +1,97 @@
+// Package api is the daemon's door: HTTP with JSON over a Unix socket. It
+// holds the types of both ends, the server's handler and the client.
+//
+//	GET    /v1/filters   the filters in force, in order of decision
+//	GET    /v1/sas       the pairs of SAs
+//	GET    /v1/peers     the IKE SAs
+//	GET    /v1/status    the policy in force and the counters
+//	PUT    /v1/policy    make a Policy the one in force
+//	DELETE /v1/policy    take it out
+//
+// A failure is answered with an Error. Only root and the daemon's own user
+// may change anything.
+package api
+
+// Policy is a rule file on its way to the daemon, with all that it refers
+// to: the daemon reads nothing from the administrator's working directory.
+type Policy struct {
+	Name   string `json:"name"`   // the rule file's path as it was given, for messages
+	Source string `json:"source"` // its text
+	// Files holds the certificates, keys and preshared keys, by their paths
+	// as they are written in the rule file.
+	Files map[string][]byte `json:"files"`
+}
+
+// Filter is one filter in force.
+type Filter struct {
+	Order    int    `json:"order"`    // 1 is asked first; the first that matches decides
+	Rule     string `json:"rule"`     // the name of the rule
+	List     string `json:"list"`     // the name of its filter list
+	Index    int    `json:"index"`    // the place in the list, from 1
+	Position string `json:"position"` // file:line:column
+	Weight   uint32 `json:"weight"`   // how specific it is; see package filter
+	Action   string `json:"action"`   // permit, block or negotiate
+	From     string `json:"from"`     // any, me, an address, a subnet or a range
+	To       string `json:"to"`
+	Protocol string `json:"protocol"` // a keyword, a number or any
+	FromPort string `json:"from-port"`
+	ToPort   string `json:"to-port"`
+	Mirrored bool   `json:"mirrored"` // the answers match too
+}
+
+// SA is a pair of SAs, one for each direction.
+type SA struct {
+	Rule            string   `json:"rule"`
+	Mode            string   `json:"mode"`     // transport or tunnel
+	Protocol        string   `json:"protocol"` // ESP
+	InSPI           string   `json:"in-spi"`   // 8 hexadecimal digits
+	OutSPI          string   `json:"out-spi"`
+	Local           string   `json:"local"` // outer address, with a port under UDP encapsulation
+	Remote          string   `json:"remote"`
+	LocalSelectors  []string `json:"local-selectors"`
+	RemoteSelectors []string `json:"remote-selectors"`
+	Encryption      string   `json:"encryption"`
+	ESN             bool     `json:"esn"`
+	UDPEncap        bool     `json:"udp-encapsulation"`
+
+	InBytes           uint64 `json:"in-bytes"` // of the inner packets, as are OutBytes
+	InPackets         uint64 `json:"in-packets"`
+	OutBytes          uint64 `json:"out-bytes"`
+	OutPackets        uint64 `json:"out-packets"`
+	ReplayDrops       uint64 `json:"replay-drops"`
+	IntegrityFailures uint64 `json:"integrity-failures"`
+	AgeSeconds        int64  `json:"age-seconds"`
+}
+
+// Peer is an IKE SA.
+type Peer struct {
+	Version        int    `json:"version"`
+	Initiator      bool   `json:"initiator"` // we began
+	SPIi           string `json:"spi-i"`     // 16 hexadecimal digits
+	SPIr           string `json:"spi-r"`
+	Local          string `json:"local"` // addr:port
+	Remote         string `json:"remote"`
+	LocalID        string `json:"local-id"`
+	RemoteID       string `json:"remote-id"`
+	Authentication string `json:"authentication"` // how the peer proved itself
+	Proposal       string `json:"proposal"`
+	NATLocal       bool   `json:"nat-local"`  // we are behind a NAT
+	NATRemote      bool   `json:"nat-remote"` // the peer is
+	Children       int    `json:"children"`   // pairs of SAs that it made and that live
+	AgeSeconds     int64  `json:"age-seconds"`
+}
+
+// The values of Status.Queue.
+const (
+	QueueNative = "native" // the queue statement of nftables
+	QueueCompat = "compat" // the NFQUEUE target, through nftables' compatibility layer
+)
+
+// Status is the daemon at a glance.
+type Status struct {
+	Policy     string            `json:"policy"`     // its name; empty with no policy in force
+	File       string            `json:"file"`       // Policy.Name of the upload
+	Generation uint64            `json:"generation"` // counts the changes of the policy
+	Counters   map[string]uint64 `json:"counters"`
+	Queue      string            `json:"queue"` // how packets reach the daemon
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
+)
+
+func listCommand() *cli.Command {
+	return &cli.Command{
+		Name:   "list",
+		Usage:  "show what is in force",
+		Action: group,
+		Subcommands: []*cli.Command{
+			listing("filters", "the filters, in the order in which they decide", (*api.Client).Filters, filterTable),
+			listing("sas", "the pairs of SAs", (*api.Client).SAs, saTable),
+			listing("peers", "the IKE SAs", (*api.Client).Peers, peerTable),
+		},
+	}
+}
+
+// listing makes a command that gets a list from the daemon and prints it.
+func listing[T any](name, usage string, get func(*api.Client, context.Context) ([]T, error), rows func([]T) table) *cli.Command {
+	return &cli.Command{
+		Name:  name,
+		Usage: usage,
+		Flags: []cli.Flag{outputFlag()},
+		Action: noArguments(func(c *cli.Context) error {
+			return show(c, get, rows)
+		}),
+	}
+}
+
+func outputFlag() cli.Flag {
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: table or json", Value: "table"}
+}
+
+// show asks the daemon and prints the answer in the format that the command
+// line chose.
+func show[T any](c *cli.Context, get func(*api.Client, context.Context) (T, error), rows func(T) table) error {
+	format := c.String("output")
+	if format != "table" && format != "json" {
+		return usageError{fmt.Errorf("the output format is %q, not table or json", format)}
+	}
+	d, err := client(c)
+	if err != nil {
+		return err
+	}
+	v, err := get(d, c.Context)
+	if err != nil {
+		return err
+	}
+	if format == "table" {
+		return rows(v).print(c.App.Writer)
+	}
+	e := json.NewEncoder(c.App.Writer)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// table is rows of cells, the first one the heads of the columns.
+type table [][]string
+
+func (t table) print(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range t {
+		// No tab behind the last cell: no blanks at the end of a line.
+		if _, err := fmt.Fprintln(tw, strings.Join(row, "\t")); err != nil {
+			return err
+		}
+	}
+	return tw.Flush()
+}
+
+func filterTable(filters []api.Filter) table {
+	t := table{{"ORDER", "RULE", "LIST", "ACTION", "FROM", "PORT", "TO", "PORT", "PROTOCOL", "MIRRORED", "WEIGHT", "POSITION"}}
+	for _, f := range filters {
+		t = append(t, []string{
+			strconv.Itoa(f.Order), f.Rule, fmt.Sprintf("%s[%d]", f.List, f.Index), f.Action, f.From, f.FromPort, f.To, f.ToPort, f.Protocol,
+			yesNo(f.Mirrored), strconv.FormatUint(uint64(f.Weight), 10), f.Position,
+		})
+	}
+	return t
+}
+
+func saTable(sas []api.SA) table {
+	t := table{{"RULE", "MODE", "PROTOCOL", "LOCAL", "REMOTE", "IN-SPI", "OUT-SPI", "ENCRYPTION", "IN-BYTES", "IN-PACKETS", "OUT-BYTES", "OUT-PACKETS", "DROPS", "AGE", "LOCAL-SELECTORS", "REMOTE-SELECTORS"}}
+	for _, s := range sas {
+		protocol := s.Protocol
+		if s.UDPEncap {
+			protocol += "/UDP"
+		}
+		encryption := s.Encryption
+		if s.ESN {
+			encryption += " esn"
+		}
+		t = append(t, []string{
+			s.Rule, s.Mode, protocol, s.Local, s.Remote, s.InSPI, s.OutSPI, encryption,
+			strconv.FormatUint(s.InBytes, 10), strconv.FormatUint(s.InPackets, 10),
+			strconv.FormatUint(s.OutBytes, 10), strconv.FormatUint(s.OutPackets, 10),
+			strconv.FormatUint(s.ReplayDrops+s.IntegrityFailures, 10), age(s.AgeSeconds),
+			strings.Join(s.LocalSelectors, ", "), strings.Join(s.RemoteSelectors, ", "),
+		})
+	}
+	return t
+}
+
+func peerTable(peers []api.Peer) table {
+	t := table{{"VERSION", "LOCAL", "REMOTE", "ROLE", "LOCAL-ID", "REMOTE-ID", "AUTHENTICATION", "PROPOSAL", "NAT", "CHILDREN", "AGE", "SPI-I", "SPI-R"}}
+	for _, p := range peers {
+		role := "responder"
+		if p.Initiator {
+			role = "initiator"
+		}
+		t = append(t, []string{
+			fmt.Sprintf("IKEv%d", p.Version), p.Local, p.Remote, role, p.LocalID, p.RemoteID, p.Authentication, p.Proposal,
+			nat(p), strconv.Itoa(p.Children), age(p.AgeSeconds), p.SPIi, p.SPIr,
+		})
+	}
+	return t
+}
+
+func nat(p api.Peer) string {
+	switch {
+	case p.NATLocal && p.NATRemote:
+		return "both"
+	case p.NATLocal:
+		return "local"
+	case p.NATRemote:
+		return "remote"
+	}
+	return "none"
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func age(seconds int64) string { return (time.Duration(seconds) * time.Second).String() }

@@ -1,0 +1,120 @@
+package filter
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func subnet(s string) Side { return Subnet(netip.MustParsePrefix(s)) }
+
+func tcp(from, to Side, fromPort, toPort PortRange) Selector {
+	return Selector{From: from, To: to, Protocol: 6, HasProtocol: true, FromPort: fromPort, ToPort: toPort}
+}
+
+func TestSelectorCheck(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		s    Selector
+		want string // in the error; empty for none
+	}{
+		{"any to me", Selector{From: Any(), To: Me()}, ""},
+		{"all of IPv4 to all of IPv4", Selector{From: subnet("0.0.0.0/0"), To: subnet("0.0.0.0/0")}, ""},
+		{"ports", tcp(subnet("10.0.0.0/8"), Me(), PortRange{1024, 65535}, PortRange{443, 443}), ""},
+		{"protocol 0", Selector{From: Any(), To: Me(), HasProtocol: true}, ""},
+		{"zero", Selector{}, "a side is missing"},
+		{"no to", Selector{From: Any()}, "a side is missing"},
+		{"two families", Selector{From: subnet("10.0.0.0/8"), To: subnet("fd00::/8")}, "different families"},
+		{"range of two families", Selector{From: Range(addr("10.0.0.1"), addr("fd00::1")), To: Me()}, "same family"},
+		{"range backwards", Selector{From: Range(addr("10.0.0.9"), addr("10.0.0.1")), To: Me()}, "lower to a higher address"},
+		{"range without an end", Selector{From: Range(addr("10.0.0.9"), netip.Addr{}), To: Me()}, "plain"},
+		{"mapped address", Selector{From: Address(addr("::ffff:10.0.0.1")), To: Me()}, "plain"},
+		{"zone", Selector{From: Me(), To: Address(addr("fe80::1%eth0"))}, "plain"},
+		{"ports without a protocol", Selector{From: Any(), To: Me(), ToPort: PortRange{80, 80}}, "needs the protocol"},
+		{"ports of icmp", Selector{From: Any(), To: Me(), Protocol: 1, HasProtocol: true, FromPort: PortRange{80, 80}}, "needs the protocol"},
+		{"ports backwards", tcp(Any(), Me(), PortRange{}, PortRange{90, 80}), "lower to a higher port"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := tt.s.Check()
+			if tt.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if !errors.Is(err, ErrSelector) || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("error %v, want one that says %q", err, tt.want)
+			}
+			if _, err := New([]Entry{{Name: "r", List: "l", Position: "p.yaml:3:5", Selector: tt.s, Action: Block}}, 1); !errors.Is(err, ErrSelector) ||
+				!strings.HasPrefix(err.Error(), `p.yaml:3:5: rule "r", filter 1 of list "l"`) {
+				t.Errorf("New: %v", err)
+			}
+		})
+	}
+}
+
+func TestSelectorString(t *testing.T) {
+	for _, tt := range []struct {
+		s    Selector
+		want string
+	}{
+		{Selector{From: Any(), To: Me()}, "from any to me"},
+		{tcp(subnet("10.1.0.0/16"), Me(), PortRange{}, PortRange{8443, 8443}), "from 10.1.0.0/16 to me protocol tcp to-port 8443"},
+		{tcp(Any(), Any(), PortRange{1024, 65535}, PortRange{0, 1023}), "from any to any protocol tcp from-port 1024-65535 to-port 0-1023"},
+		{Selector{From: Me(), To: Any(), Protocol: 200, HasProtocol: true}, "from me to any protocol 200"},
+	} {
+		if got := tt.s.String(); got != tt.want {
+			t.Errorf("String() = %q, want %q", got, tt.want)
+		}
+	}
+}
+
+// Each selector is heavier than the next.
+func TestWeightOrder(t *testing.T) {
+	https := PortRange{443, 443}
+	order := []Selector{
+		tcp(Address(addr("10.1.0.5")), Me(), https, https),
+		tcp(Address(addr("10.1.0.5")), Me(), PortRange{}, https),
+		tcp(Address(addr("10.1.0.5")), Me(), PortRange{}, PortRange{440, 447}),
+		tcp(Address(addr("10.1.0.5")), Me(), PortRange{}, PortRange{440, 448}),
+		{From: Address(addr("10.1.0.5")), To: Me(), Protocol: 6, HasProtocol: true},
+		{From: Address(addr("10.1.0.5")), To: Me()},
+		{From: Range(addr("10.1.0.1"), addr("10.1.0.9")), To: Me()},
+		tcp(subnet("10.1.0.0/16"), Me(), PortRange{}, https),
+		{From: subnet("10.1.0.0/16"), To: Me(), Protocol: 1, HasProtocol: true},
+		{From: subnet("10.1.0.0/16"), To: Me()},
+		{From: subnet("2001:db8::/48"), To: Me()},
+		tcp(Any(), Me(), https, https),
+		{From: Any(), To: Me()},
+		{From: subnet("10.1.0.0/16"), To: Any()},
+		{From: Any(), To: Any()},
+	}
+	for i := range order[1:] {
+		if a, b := order[i], order[i+1]; a.Weight() <= b.Weight() {
+			t.Errorf("%v weighs %d, not more than the %d of %v", a, a.Weight(), b.Weight(), b)
+		}
+	}
+	if a, b := (Selector{From: subnet("10.1.0.0/16"), To: Me()}), (Selector{From: subnet("2001:db8::/112"), To: Me()}); a.Weight() != b.Weight() {
+		t.Errorf("an IPv4 /16 weighs %d, an IPv6 /112 %d; want the same", a.Weight(), b.Weight())
+	}
+}
+
+func TestWords(t *testing.T) {
+	for _, tt := range []struct {
+		got, want string
+	}{
+		{Permit.String(), "permit"}, {Block.String(), "block"}, {Negotiate.String(), "negotiate"}, {Action(0).String(), "invalid action"},
+		{Outbound.String(), "outbound"}, {Inbound.String(), "inbound"}, {Direction(0).String(), "invalid direction"},
+		{ProtocolName(6), "tcp"}, {ProtocolName(58), "icmpv6"}, {ProtocolName(222), "222"}, {PortRange{}.String(), "any"},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("got %q, want %q", tt.got, tt.want)
+		}
+	}
+	for _, name := range ProtocolKeywords() {
+		if n, ok := ProtocolNumber(name); !ok || ProtocolName(n) != name {
+			t.Errorf("protocol %q has number %d, whose name is %q", name, n, ProtocolName(n))
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package ike
+
+import (
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
+	"github.com/ipsecfw/ipsecfw/ipsec/xform"
+)
+
+// AuthMethod is one way in which both ends may prove who they are: a
+// PresharedKey or a Certificate.
+type AuthMethod interface {
+	// Identity returns what we call ourselves; claimed is Policy.LocalID.
+	Identity(claimed string, local netip.Addr) (wire.ID, error)
+	// Sign returns our AUTH payload and the certificates to send with it,
+	// our own first.
+	Sign(s Signing) (*wire.Auth, []*wire.Cert, error)
+	// Understands reports whether an AUTH payload of a method could be
+	// verified: a responder looks for the method that its peer used.
+	Understands(m wire.AuthMethod) bool
+	// Verify checks the peer's AUTH payload and returns how the peer proved
+	// itself, for PeerInfo.Auth. The error wraps ErrAuthentication.
+	Verify(v Verifying) (how string, err error)
+	// String names the method without its secret.
+	String() string
+}
+
+// Signing is what a method needs to make our AUTH payload.
+type Signing struct {
+	PRF    xform.PRF
+	Octets []byte     // what is signed, from SignedOctets
+	Hashes []HashAlgo // those of the peer's SIGNATURE_HASH_ALGORITHMS; nil if there was none
+	Rand   io.Reader
+}
+
+// Verifying is what a method needs to check a peer's AUTH payload.
+type Verifying struct {
+	PRF    xform.PRF
+	Octets []byte
+	Auth   *wire.Auth
+	ID     wire.ID  // who the peer says it is
+	Certs  [][]byte // DER, as they came
+	Now    time.Time
+}
+
+// SignedOctets returns what one end signs (RFC 7296 section 2.15): its own
+// first message as it was sent, the other end's nonce, and its own identity
+// keyed with SK_pi or SK_pr.
+func SignedOctets(prf xform.PRF, message, nonce, skp []byte, id wire.ID) []byte {
+	body := append([]byte{byte(id.Kind), 0, 0, 0}, id.Data...)
+	return slices.Concat(message, nonce, prf.Sum(skp, body))
+}
+
+// Promising orders the methods of a policy for an initiator that has seen the
+// peer's IKE_SA_INIT: those that the peer is likely to accept come first,
+// each part in the policy's order. A peer that asks for no certificate, or
+// only for one of authorities that did not issue ours, hardly accepts ours;
+// yet it may (RFC 7296 section 3.7).
+func Promising(methods []AuthMethod, requests []*wire.CertReq) []AuthMethod {
+	var likely, unlikely []AuthMethod
+	for _, m := range methods {
+		if asksFor(m, requests) {
+			likely = append(likely, m)
+		} else {
+			unlikely = append(unlikely, m)
+		}
+	}
+	return append(likely, unlikely...)
+}
+
+// Answering returns the method with which a responder answers a peer that
+// proved itself with the method used: one of the same kind, and among several
+// certificates the first that the peer's requests name.
+func Answering(methods []AuthMethod, used AuthMethod, requests []*wire.CertReq) AuthMethod {
+	if _, ok := certificate(used); !ok || asksFor(used, requests) {
+		return used
+	}
+	for _, m := range methods {
+		if _, ok := certificate(m); ok && asksFor(m, requests) {
+			return m
+		}
+	}
+	return used
+}
+
+func asksFor(m AuthMethod, requests []*wire.CertReq) bool {
+	c, ok := certificate(m)
+	if !ok {
+		return true
+	}
+	return slices.ContainsFunc(requests, func(r *wire.CertReq) bool {
+		return r.Encoding == wire.CertX509 && c.issuedByOneOf(r.Authorities)
+	})
+}
+
+func certificate(m AuthMethod) (Certificate, bool) {
+	switch m := m.(type) {
+	case Certificate:
+		return m, true
+	case *Certificate:
+		return *m, true
+	}
+	return Certificate{}, false
+}

@@ -1,0 +1,56 @@
+package ike
+
+import (
+	"crypto/hmac"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
+	"github.com/ipsecfw/ipsecfw/ipsec/xform"
+)
+
+// PresharedKey is a secret that both ends know (RFC 7296 section 2.15).
+type PresharedKey struct {
+	Secret []byte
+}
+
+var _ AuthMethod = PresharedKey{}
+
+// String returns the rule file's keyword, never the secret.
+func (PresharedKey) String() string { return "preshared-key" }
+
+// GoString keeps the secret out of %#v.
+func (PresharedKey) GoString() string { return "ike.PresharedKey{…}" }
+
+// Identity returns the claimed identity, or the local address.
+func (PresharedKey) Identity(claimed string, local netip.Addr) (wire.ID, error) {
+	if claimed == "" {
+		return AddrID(local), nil
+	}
+	return ParseID(claimed), nil
+}
+
+// Sign returns prf(prf(secret, "Key Pad for IKEv2"), octets).
+func (k PresharedKey) Sign(s Signing) (*wire.Auth, []*wire.Cert, error) {
+	if len(k.Secret) == 0 {
+		return nil, nil, errors.New("the preshared key is empty: write a secret into its file")
+	}
+	return &wire.Auth{Method: wire.AuthPSK, Data: k.mac(s.PRF, s.Octets)}, nil, nil
+}
+
+// Understands holds for the shared key method alone.
+func (PresharedKey) Understands(m wire.AuthMethod) bool { return m == wire.AuthPSK }
+
+// Verify compares in constant time.
+func (k PresharedKey) Verify(v Verifying) (string, error) {
+	// An empty key would let everybody in.
+	if len(k.Secret) == 0 || !hmac.Equal(k.mac(v.PRF, v.Octets), v.Auth.Data) {
+		return "", fmt.Errorf("%w: %s does not have our preshared key", ErrAuthentication, v.ID)
+	}
+	return k.String(), nil
+}
+
+func (k PresharedKey) mac(prf xform.PRF, octets []byte) []byte {
+	return prf.Sum(prf.Sum(k.Secret, []byte("Key Pad for IKEv2")), octets)
+}

@@ -1,0 +1,123 @@
+package ikev2
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/ipsecfw/ipsecfw/ipsec"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
+)
+
+// createChild is our CREATE_CHILD_SA for another Child SA, or for one that
+// replaces an old one (RFC 7296 sections 1.3.1 and 1.3.3).
+type createChild struct {
+	acquire ike.Acquire
+	old     *child // the one that is rekeyed, or nil
+	request *childRequest
+	group   uint16 // that the peer asked for, or 0
+	tries   int
+}
+
+// maxTries bounds how often one exchange is tried anew.
+const maxTries = 6
+
+func (*createChild) schedule() ike.Schedule { return ike.Patient }
+
+// HDR, SK {[N(REKEY_SA)], [N(USE_TRANSPORT_MODE)], SA, Ni, [KEi], TSi, TSr} -->
+func (t *createChild) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, error) {
+	if s.state != Established || t.old != nil && (t.old.leaving || !slices.Contains(s.children, t.old)) {
+		return 0, nil, false, nil
+	}
+	r, err := s.newChildRequest(t.acquire, false, t.old)
+	if err == nil && t.group != 0 {
+		err = r.chooseGroup(t.group, s)
+	}
+	if err != nil {
+		s.emit(ike.Failed{Policy: t.acquire.Child.Name, Why: &ike.NegotiationError{
+			Step: wire.CreateChildSA.String(), Peer: s.remote.String(), Err: err,
+		}})
+		return 0, nil, false, nil
+	}
+	t.request = r
+	t.tries++
+	return wire.CreateChildSA, r.payloads(), true, nil
+}
+
+// <-- HDR, SK {[N(USE_TRANSPORT_MODE)], SA, Nr, [KEr], TSi, TSr}
+func (t *createChild) end(s *SA, _ *session, ps []wire.Payload) {
+	if n, ok := firstError(ps); ok && t.tries < maxTries {
+		switch n.Kind {
+		case wire.InvalidKEPayload:
+			if len(n.Data) != 2 {
+				break
+			}
+			if g := binary.BigEndian.Uint16(n.Data); g != t.request.group && offersGroup(t.request.offered, g) {
+				t.group = g
+				s.enqueue(t)
+				return
+			}
+		case wire.TemporaryFailure:
+			s.enqueueLater(t)
+			return
+		case wire.ChildSANotFound:
+			if t.old != nil {
+				s.remove(t.old, "the peer does not have it any more")
+				return
+			}
+		}
+	}
+	nr, ok := wire.Find[*wire.Nonce](ps)
+	if !ok {
+		nr = new(wire.Nonce) // of a refusal, which needs none
+		if _, refused := firstError(ps); !refused {
+			ps = nil
+		}
+	}
+	c := s.endChild(t.request, ps, t.request.ni, nr.Data)
+	if t.old != nil {
+		s.endRekey(t.old, c)
+	}
+}
+
+// maxChildren bounds what an authenticated peer can make us hold.
+const maxChildren = 512
+
+// answerCreate is the responder's side of CREATE_CHILD_SA, whatever it is
+// about.
+func (s *SA) answerCreate(ses *session, ps []wire.Payload) ([]wire.Payload, error) {
+	refuse := func(n wire.NotifyType) ([]wire.Payload, error) {
+		return []wire.Payload{&wire.Notify{Kind: n}}, nil
+	}
+	// What is being replaced or closed takes nothing new (RFC 7296 section 2.25).
+	if ses != s.cur || s.state != Established {
+		return refuse(wire.TemporaryFailure)
+	}
+	sa, ok1 := wire.Find[*wire.SA](ps)
+	ni, ok2 := wire.Find[*wire.Nonce](ps)
+	if !ok1 || !ok2 {
+		return refuse(wire.InvalidSyntax)
+	}
+	if sa.Proposals[0].Protocol == ipsec.ProtoIKE {
+		return s.answerRekeyIKE(ses, sa, ni, ps)
+	}
+	if ses.pending != nil {
+		if _, busy := ses.pending.task.(*rekeyIKE); busy {
+			return refuse(wire.TemporaryFailure)
+		}
+	}
+	if len(s.children) >= maxChildren {
+		s.emit(ike.Failed{Why: fmt.Errorf("%s has %d Child SAs and gets no more", s.remote, len(s.children))})
+		return refuse(wire.NoAdditionalSAs)
+	}
+	nr, err := s.random(nonceLen)
+	if err != nil {
+		return nil, err
+	}
+	n, rekey := wire.FindNotify(ps, wire.RekeySA)
+	if !rekey {
+		return s.answerChild(ps, ni.Data, nr, false, nil)
+	}
+	return s.answerRekey(n, ps, ni.Data, nr)
+}

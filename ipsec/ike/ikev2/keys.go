@@ -1,0 +1,89 @@
+package ikev2
+
+import (
+	"encoding/binary"
+	"io"
+	"slices"
+
+	"github.com/ipsecfw/ipsecfw/ipsec"
+	"github.com/ipsecfw/ipsecfw/ipsec/xform"
+)
+
+// ikeKeys are the secrets of an IKE SA that stay in use: SK_d for Child SAs
+// and rekeying, SK_pi and SK_pr for authentication (RFC 7296 section 2.14).
+type ikeKeys struct{ d, pi, pr []byte }
+
+func (k *ikeKeys) wipe() {
+	clear(k.d)
+	clear(k.pi)
+	clear(k.pr)
+}
+
+// firstSeed returns SKEYSEED of a new IKE SA (RFC 7296 section 2.14).
+func firstSeed(prf xform.PRF, ni, nr, shared []byte) []byte {
+	return prf.Sum(slices.Concat(ni, nr), shared)
+}
+
+// rekeyedSeed returns SKEYSEED of an IKE SA that replaces another, whose PRF
+// and SK_d these are (RFC 7296 section 2.18).
+func rekeyedSeed(oldPRF xform.PRF, d, shared, ni, nr []byte) []byte {
+	return oldPRF.Sum(d, shared, ni, nr)
+}
+
+// activate derives all keys of a session from its SKEYSEED, which it wipes,
+// and makes the ciphers. The SPIs and the proposal stand already in it.
+func (ses *session) activate(seed, ni, nr []byte, rand io.Reader) error {
+	defer clear(seed)
+	encr, _ := ses.proposal.First(ipsec.TypeEncr)
+	integ, _ := ses.proposal.First(ipsec.TypeInteg)
+	ne, na, err := xform.KeyLens(encr, integ)
+	if err != nil {
+		return err
+	}
+	salt := slices.Concat(ni, nr)
+	salt = binary.BigEndian.AppendUint64(salt, ses.spiI)
+	salt = binary.BigEndian.AppendUint64(salt, ses.spiR)
+	np := ses.prf.Size()
+	all := ses.prf.Plus(seed, salt, 3*np+2*na+2*ne)
+	take := func(n int) []byte {
+		k := all[:n:n]
+		all = all[n:]
+		return k
+	}
+	d, ai, ar, ei, er, pi, pr := take(np), take(na), take(na), take(ne), take(ne), take(np), take(np)
+	defer func() { clear(ai); clear(ar); clear(ei); clear(er) }()
+	fromI, err := xform.NewIKECipher(encr, integ, ei, ai, rand)
+	if err != nil {
+		return err
+	}
+	fromR, err := xform.NewIKECipher(encr, integ, er, ar, rand)
+	if err != nil {
+		return err
+	}
+	ses.keys = ikeKeys{d: d, pi: pi, pr: pr}
+	ses.out, ses.in = fromI, fromR
+	if !ses.initiator {
+		ses.out, ses.in = fromR, fromI
+	}
+	return nil
+}
+
+// childKeys derives the keys of a Child SA (RFC 7296 section 2.17). The
+// shared secret is empty without a key exchange of its own; toR are the keys
+// from the one who began the exchange to the other.
+func childKeys(prf xform.PRF, d, shared, ni, nr []byte, encr, integ ipsec.Transform) (toR, toI ipsec.Keys, err error) {
+	ne, na, err := xform.KeyLens(encr, integ)
+	if err != nil {
+		return toR, toI, err
+	}
+	m := prf.Plus(d, slices.Concat(shared, ni, nr), 2*(ne+na))
+	defer clear(m)
+	take := func(n int) []byte {
+		k := slices.Clone(m[:n])
+		m = m[n:]
+		return k
+	}
+	toR = ipsec.Keys{Encr: take(ne), Integ: take(na)}
+	toI = ipsec.Keys{Encr: take(ne), Integ: take(na)}
+	return toR, toI, nil
+}

@@ -1,0 +1,299 @@
+package ike
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/ipsec"
+)
+
+// Transport sends IKE messages. The socket's edge adds the non-ESP marker on
+// port 4500. It must not keep data.
+type Transport interface {
+	Send(local, remote netip.AddrPort, data []byte) error
+}
+
+// DataPath is where agreed SAs go. The Manager calls it from the goroutine of
+// Run, one call at a time; it may call the Manager back, except for the
+// methods that wait for an answer.
+type DataPath interface {
+	// NewSPI returns an inbound SPI that no SA has. Nothing says later that
+	// it was not needed, so it must not be kept reserved.
+	NewSPI() ipsec.SPI
+	// Install puts a pair of SAs to work. On an error the SA is deleted again.
+	Install(c InstallChild) error
+	// Remove ends the pair with an inbound SPI, which may be unknown.
+	Remove(in ipsec.SPI, reason string)
+	// Failed says that there will be no SA for the packets that wait for the
+	// rule policy and the peer remote.
+	Failed(policy string, remote netip.Addr, err error)
+}
+
+// ManagerConfig is what a Manager needs.
+type ManagerConfig struct {
+	Policies  Policies
+	Transport Transport
+	DataPath  DataPath
+	// Initiator and Responder make the machines.
+	Initiator, Responder func(MachineConfig) Machine
+
+	Rand io.Reader        // nil for crypto/rand
+	Now  func() time.Time // nil for time.Now
+	Log  *slog.Logger     // nil for none
+
+	// HalfOpen is how many IKE SAs that peers began may be without
+	// authentication; 0 for 256. From CookiesFrom of them on, peers have to
+	// return a cookie; 0 for 32.
+	HalfOpen, CookiesFrom int
+}
+
+// Manager runs the machines of all IKE SAs of a host: it brings them their
+// datagrams, their clock and what the packets need, and carries out what they
+// want. Its methods are safe for concurrent use; those that return something,
+// SetPolicies and DeleteChild wait for Run.
+type Manager struct {
+	cfg   ManagerConfig
+	inbox inbox
+	done  chan struct{} // closed when Run has returned
+
+	// The rest belongs to the goroutine of Run.
+	entries  map[*entry]struct{}
+	bySPI    map[uint64]*entry  // by each of our IKE SPIs
+	byInit   map[initKey]*entry // by what a peer began
+	halfOpen int
+	clock    clock
+	flows    map[flow]*attempt
+	cookies  *Cookies
+	limits   limits
+}
+
+// entry is a machine and what the Manager knows of it.
+type entry struct {
+	machine       Machine
+	local, remote netip.Addr
+	init          initKey // zero if we began
+	began         time.Time
+	established   bool
+	closing       bool
+	info          PeerInfo
+	children      []ChildInfo
+	spis          []uint64
+	refused       []ipsec.SPI // Child SAs that the data path did not take
+	onClosed      []func()
+	alarm         alarm
+}
+
+// initKey names an IKE SA that a peer began before it has an SPI of ours.
+type initKey struct {
+	remote netip.AddrPort
+	spi    uint64
+}
+
+// ChildInfo names a Child SA for lists.
+type ChildInfo struct {
+	Policy  string
+	In, Out ipsec.SPI
+}
+
+// PeerStatus is an IKE SA with its Child SAs.
+type PeerStatus struct {
+	PeerInfo
+	Children []ChildInfo
+}
+
+// NewManager returns a Manager, which does nothing until Run.
+func NewManager(cfg ManagerConfig) *Manager {
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.HalfOpen == 0 {
+		cfg.HalfOpen = 256
+	}
+	if cfg.CookiesFrom == 0 {
+		cfg.CookiesFrom = 32
+	}
+	return &Manager{
+		cfg:     cfg,
+		inbox:   newInbox(),
+		done:    make(chan struct{}),
+		entries: make(map[*entry]struct{}),
+		bySPI:   make(map[uint64]*entry),
+		byInit:  make(map[initKey]*entry),
+		flows:   make(map[flow]*attempt),
+		cookies: NewCookies(cfg.Rand),
+		limits:  newLimits(),
+	}
+}
+
+// Run does the Manager's work until ctx ends. It returns ctx's error. The
+// SAs stay as they are; CloseAll ends them.
+func (m *Manager) Run(ctx context.Context) error {
+	defer close(m.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(m.clock.wait(m.cfg.Now()))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.inbox.wake:
+			m.work()
+		case <-timer.C:
+			m.ring()
+		}
+	}
+}
+
+// work empties the inbox.
+func (m *Manager) work() {
+	mail := m.inbox.take()
+	for _, call := range mail.calls {
+		call()
+	}
+	for _, a := range mail.acquires {
+		m.acquire(a)
+	}
+	for _, d := range mail.datagrams {
+		m.route(d)
+	}
+	for _, u := range mail.unknown {
+		m.unknownSPI(u)
+	}
+}
+
+// ring ticks the machines whose time has come.
+func (m *Manager) ring() {
+	now := m.cfg.Now()
+	for {
+		e := m.clock.due(now)
+		if e == nil {
+			return
+		}
+		m.feed(e, Tick{})
+	}
+}
+
+// call runs f on the goroutine of Run and waits for it; it returns false if
+// the Manager or ctx has ended.
+func (m *Manager) call(ctx context.Context, f func()) bool {
+	ready := make(chan struct{})
+	m.inbox.putCall(func() { f(); close(ready) })
+	select {
+	case <-ready:
+		return true
+	case <-m.done:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// HandleDatagram brings an IKE message, without the non-ESP marker. It copies
+// data and returns at once; under overload the message is dropped, as the
+// network might have done.
+func (m *Manager) HandleDatagram(local, remote netip.AddrPort, data []byte) {
+	m.inbox.putDatagram(Datagram{Local: unmap(local), Remote: unmap(remote), Data: slices.Clone(data)})
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// Acquire asks for a Child SA for a packet. It returns at once. However often
+// it is called for one rule and one peer, one negotiation is under way, and
+// after it failed none begins for a while: DataPath.Failed then tells of the
+// last failure again.
+func (m *Manager) Acquire(local, remote netip.Addr, child ChildPolicy, packetLocal, packetRemote ipsec.TrafficSelector) {
+	m.inbox.putAcquire(wanted{
+		flow: flow{child.Name, local.Unmap(), remote.Unmap()},
+		what: Acquire{Child: child, Local: packetLocal, Remote: packetRemote},
+	})
+}
+
+// UnknownSPI says that ESP came for an SPI that we do not have. The peer, if
+// some rule knows it, is told with INVALID_SPI, at most once a second, so that
+// it finds out that we have restarted (RFC 7296 section 1.5). The ports are
+// those of UDP encapsulation, or 0.
+func (m *Manager) UnknownSPI(local, remote netip.AddrPort, spi ipsec.SPI) {
+	m.inbox.putUnknown(unknown{unmap(local), unmap(remote), spi})
+}
+
+// SetPolicies puts other policies in force, for what is negotiated from now
+// on. IKE SAs with peers that no rule concerns any more are closed; deleting
+// Child SAs of rules that are gone is the caller's affair.
+func (m *Manager) SetPolicies(p Policies) {
+	m.call(context.Background(), func() {
+		m.cfg.Policies = p
+		maps.DeleteFunc(m.flows, func(_ flow, a *attempt) bool { return a.entry == nil })
+		for e := range m.entries {
+			if _, ok := p.Peer(e.local, e.remote); !ok {
+				m.close(e, Close{Reason: "no rule concerns the peer any more"})
+			}
+		}
+	})
+}
+
+// Peers lists the IKE SAs whose peers are authenticated, the oldest first.
+func (m *Manager) Peers() []PeerStatus {
+	var out []PeerStatus
+	m.call(context.Background(), func() {
+		for e := range m.entries {
+			if e.established && !e.closing {
+				out = append(out, PeerStatus{PeerInfo: e.info, Children: slices.Clone(e.children)})
+			}
+		}
+	})
+	slices.SortFunc(out, func(a, b PeerStatus) int { return a.Since.Compare(b.Since) })
+	return out
+}
+
+// DeleteChild deletes the Child SA with an inbound SPI and tells the peer.
+func (m *Manager) DeleteChild(in ipsec.SPI) {
+	m.call(context.Background(), func() {
+		for e := range m.entries {
+			if slices.ContainsFunc(e.children, func(c ChildInfo) bool { return c.In == in }) {
+				m.feed(e, DeleteChild{InSPI: in})
+				return
+			}
+		}
+	})
+}
+
+// CloseAll deletes all SAs, tells the peers, and waits for their answers or
+// for the end of ctx, whose error it returns.
+func (m *Manager) CloseAll(ctx context.Context) error {
+	left := 0
+	closed := make(chan struct{})
+	m.call(ctx, func() {
+		left = len(m.entries)
+		if left == 0 {
+			close(closed)
+		}
+		for e := range m.entries {
+			e.onClosed = append(e.onClosed, func() {
+				if left--; left == 0 {
+					close(closed)
+				}
+			})
+			m.close(e, Close{Reason: "this host ends its SAs"})
+		}
+	})
+	select {
+	case <-closed:
+		return nil
+	case <-m.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,194 @@
+package ike
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+
+	"github.com/ipsecfw/ipsecfw/ipsec"
+)
+
+func (m *Manager) newEntry(local, remote netip.Addr) *entry {
+	e := &entry{local: local, remote: remote, began: m.cfg.Now()}
+	m.entries[e] = struct{}{}
+	return e
+}
+
+func (m *Manager) machineConfig(e *entry, local, remote netip.AddrPort, p Policy) MachineConfig {
+	return MachineConfig{
+		Local: local, Remote: remote, Policy: p, Policies: current{m}, Rand: m.cfg.Rand,
+		NewSPI:       m.cfg.DataPath.NewSPI,
+		NewIKESPI:    func() uint64 { return m.newIKESPI(e) },
+		FirstContact: func() bool { return m.firstContact(e) },
+	}
+}
+
+// current is whichever policies are in force.
+type current struct{ m *Manager }
+
+func (c current) Peer(local, remote netip.Addr) (Policy, bool) {
+	return c.m.cfg.Policies.Peer(local, remote)
+}
+
+func (c current) Child(localAddr, remoteAddr netip.Addr, local, remote []ipsec.TrafficSelector, transport bool) []ChildPolicy {
+	return c.m.cfg.Policies.Child(localAddr, remoteAddr, local, remote, transport)
+}
+
+// newIKESPI returns an SPI that is not in use and leads to the entry. A source
+// of randomness that has failed yields 0, which no peer accepts.
+func (m *Manager) newIKESPI(e *entry) uint64 {
+	for {
+		var b [8]byte
+		if _, err := io.ReadFull(m.cfg.Rand, b[:]); err != nil {
+			m.cfg.Log.Error("no randomness for an IKE SPI", "error", err)
+			return 0
+		}
+		spi := binary.BigEndian.Uint64(b[:])
+		if _, taken := m.bySPI[spi]; spi != 0 && !taken {
+			m.bySPI[spi] = e
+			e.spis = append(e.spis, spi)
+			return spi
+		}
+	}
+}
+
+// firstContact reports whether there is no other IKE SA with an entry's peer.
+func (m *Manager) firstContact(e *entry) bool {
+	for o := range m.entries {
+		if o != e && o.established && o.remote == e.remote && o.local == e.local {
+			return false
+		}
+	}
+	return true
+}
+
+// feed gives an event to a machine and carries out what it wants. It returns
+// whether the machine took the event.
+func (m *Manager) feed(e *entry, ev Event) bool {
+	effects, err := e.machine.Handle(m.cfg.Now(), ev)
+	if err != nil {
+		m.cfg.Log.Debug("IKE event refused", "peer", e.remote, "event", fmt.Sprintf("%T", ev), "error", err)
+	}
+	for _, x := range effects {
+		m.carryOut(e, x)
+	}
+	if _, alive := m.entries[e]; alive {
+		m.clock.set(e)
+	}
+	for len(e.refused) > 0 {
+		in := e.refused[0]
+		e.refused = e.refused[1:]
+		m.feed(e, DeleteChild{InSPI: in})
+	}
+	return err == nil
+}
+
+func (m *Manager) carryOut(e *entry, x Effect) {
+	switch x := x.(type) {
+	case Send:
+		m.send(x.Local, x.Remote, x.Data)
+	case InstallChild:
+		m.install(e, x)
+	case RemoveChild:
+		e.children = slices.DeleteFunc(e.children, func(c ChildInfo) bool { return c.In == x.InSPI })
+		m.cfg.DataPath.Remove(x.InSPI, x.Reason)
+		m.cfg.Log.Info("Child SA removed", "peer", e.remote, "in", x.InSPI, "reason", x.Reason)
+	case Established:
+		m.establish(e, x)
+	case Changed:
+		e.info = x.Peer
+		m.cfg.Log.Info("IKE SA changed", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID)
+	case Failed:
+		m.failed(e, x)
+	case Closed:
+		m.cfg.Log.Info("IKE SA closed", "peer", e.remote, "reason", x.Reason)
+		m.failFlows(e, fmt.Errorf("%w: %s", ErrClosed, x.Reason))
+		m.forget(e)
+	}
+}
+
+func (m *Manager) send(local, remote netip.AddrPort, data []byte) {
+	if err := m.cfg.Transport.Send(local, remote, data); err != nil && m.limits.warnings.allow(remote.Addr(), m.cfg.Now()) {
+		m.cfg.Log.Warn("IKE message not sent", "peer", remote, "error", err)
+	}
+}
+
+func (m *Manager) install(e *entry, x InstallChild) {
+	sa := x.SA
+	if err := m.cfg.DataPath.Install(x); err != nil {
+		err = fmt.Errorf("install the Child SA %s for the rule %q: %w", sa.InSPI, sa.Policy, err)
+		m.cfg.Log.Error("Child SA not installed", "peer", e.remote, "error", err)
+		e.refused = append(e.refused, sa.InSPI)
+		m.failFlow(flow{sa.Policy, e.local, e.remote}, err)
+		return
+	}
+	e.children = append(e.children, ChildInfo{Policy: sa.Policy, In: sa.InSPI, Out: sa.OutSPI})
+	m.cfg.Log.Info("Child SA installed", "peer", e.remote, "rule", sa.Policy, "mode", sa.Mode,
+		"in", sa.InSPI, "out", sa.OutSPI, "cipher", sa.Encr, "local", sa.Local, "remote", sa.Remote, "udp", sa.UDPEncap)
+	if x.Rekeyed == 0 {
+		m.endFlow(e, sa.Policy)
+	}
+}
+
+// establish notes that a peer is authenticated. If it says that it knows of no
+// other IKE SA, those that were established before this one began are dead.
+// Those that came up meanwhile are not: both ends may begin at once.
+func (m *Manager) establish(e *entry, x Established) {
+	e.established, e.info = true, x.Peer
+	if e.init != (initKey{}) {
+		m.halfOpen--
+	}
+	m.cfg.Log.Info("IKE SA established", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID, "auth", x.Peer.Auth, "proposal", x.Peer.Proposal)
+	if !x.InitialContact {
+		return
+	}
+	for o := range m.entries {
+		if o != e && o.established && o.info.RemoteID == x.Peer.RemoteID && o.info.Since.Before(e.began) {
+			m.close(o, Close{Reason: "the peer has restarted", Silent: true})
+		}
+	}
+}
+
+func (m *Manager) failed(e *entry, x Failed) {
+	if e.init == (initKey{}) || m.limits.warnings.allow(e.remote, m.cfg.Now()) {
+		m.cfg.Log.Warn("IKE negotiation failed", "peer", e.remote, "rule", x.Policy, "error", x.Why)
+	}
+	switch {
+	case x.Whole:
+		e.closing = true
+		m.failFlows(e, x.Why)
+	case x.Policy != "":
+		f := flow{x.Policy, e.local, e.remote}
+		if a := m.flows[f]; a != nil && a.entry == e {
+			m.failFlow(f, x.Why)
+		}
+	}
+}
+
+func (m *Manager) close(e *entry, c Close) {
+	e.closing = true
+	m.feed(e, c)
+}
+
+// forget drops an entry whose machine has ended.
+func (m *Manager) forget(e *entry) {
+	if _, ok := m.entries[e]; !ok {
+		return
+	}
+	delete(m.entries, e)
+	m.clock.drop(e)
+	for _, spi := range e.spis {
+		delete(m.bySPI, spi)
+	}
+	if e.init != (initKey{}) {
+		delete(m.byInit, e.init)
+		if !e.established {
+			m.halfOpen--
+		}
+	}
+	for _, f := range e.onClosed {
+		f()
+	}
+}

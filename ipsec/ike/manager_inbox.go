@@ -1,0 +1,91 @@
+package ike
+
+import (
+	"net/netip"
+	"sync"
+
+	"github.com/ipsecfw/ipsecfw/ipsec"
+)
+
+// inbox collects what other goroutines bring, so that none of them ever waits
+// for a machine. Everything in it is bounded.
+type inbox struct {
+	wake chan struct{} // has room for one: something is in the box
+
+	mu    *sync.Mutex
+	mail  *mail
+	asked map[flow]bool // the flows of mail.acquires
+}
+
+// mail is what was in the inbox.
+type mail struct {
+	calls     []func()
+	acquires  []wanted
+	datagrams []Datagram
+	unknown   []unknown
+}
+
+// unknown is an SPI that ESP came for and that we do not have.
+type unknown struct {
+	local, remote netip.AddrPort
+	spi           ipsec.SPI
+}
+
+const (
+	maxDatagrams = 1024
+	maxAcquires  = 4096
+	maxUnknown   = 64
+)
+
+func newInbox() inbox {
+	return inbox{wake: make(chan struct{}, 1), mu: new(sync.Mutex), mail: new(mail), asked: make(map[flow]bool)}
+}
+
+func (b *inbox) put(f func(*mail)) {
+	b.mu.Lock()
+	f(b.mail)
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) putCall(f func()) {
+	b.put(func(m *mail) { m.calls = append(m.calls, f) })
+}
+
+func (b *inbox) putDatagram(d Datagram) {
+	b.put(func(m *mail) {
+		if len(m.datagrams) < maxDatagrams {
+			m.datagrams = append(m.datagrams, d)
+		}
+	})
+}
+
+func (b *inbox) putAcquire(w wanted) {
+	b.put(func(m *mail) {
+		if !b.asked[w.flow] && len(m.acquires) < maxAcquires {
+			b.asked[w.flow] = true
+			m.acquires = append(m.acquires, w)
+		}
+	})
+}
+
+func (b *inbox) putUnknown(u unknown) {
+	b.put(func(m *mail) {
+		if len(m.unknown) < maxUnknown {
+			m.unknown = append(m.unknown, u)
+		}
+	})
+}
+
+// take empties the box.
+func (b *inbox) take() *mail {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := b.mail
+	b.mail = new(mail)
+	clear(b.asked)
+	return m
+}
