@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -169,6 +168,3 @@ func (*Guest) Swap(s Swap, _ *struct{}) error {
 	}
 	return swap(c, s.Size)
 }
-
-// killGroup ends a guest whose kernel is one process with children.
-func killGroup(pid int) { syscall.Kill(-pid, syscall.SIGKILL) }

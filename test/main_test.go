@@ -92,9 +92,9 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// eventually asks for a condition until it holds. It is for what sends no
-// event.
-func eventually(t *testing.T, d time.Duration, what string, holds func() bool) {
+// await asks for a condition until it holds, and reports whether it did in
+// time. It is for what sends no event.
+func await(t *testing.T, d time.Duration, holds func() bool) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -103,8 +103,17 @@ func eventually(t *testing.T, d time.Duration, what string, holds func() bool) {
 	for !holds() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waited %v in vain: %s", d, what)
+			return false
 		case <-tick.C:
 		}
+	}
+	return true
+}
+
+// eventually ends the test if a condition does not come to hold.
+func eventually(t *testing.T, d time.Duration, what string, holds func() bool) {
+	t.Helper()
+	if !await(t, d, holds) {
+		t.Fatalf("waited %v in vain: %s", d, what)
 	}
 }

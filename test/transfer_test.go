@@ -20,7 +20,7 @@ import (
 
 const (
 	megabyte = 1 << 20
-	patience = 60 * time.Second // for anything that ought to succeed
+	patience = 2 * time.Minute // for anything that ought to succeed
 )
 
 // give writes size bytes of noise and their SHA-256.

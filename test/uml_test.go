@@ -1,7 +1,7 @@
 package test
 
 import (
-	"fmt"
+	"net"
 	"net/rpc"
 	"os"
 	"path/filepath"
@@ -14,8 +14,8 @@ import (
 	"github.com/ipsecfw/ipsecfw/test/lab"
 )
 
-// guestKernel loads what strongSwan wants of a kernel.
-const guestKernel = "esp4,esp6,xfrm_user,cbc,ctr,gcm,ghash-generic,seqiv,echainiv,authenc,hmac,sha1,sha256,chacha20poly1305"
+// modules are what strongSwan wants of the guest's kernel.
+const modules = "esp4,esp6,xfrm_user,cbc,ctr,gcm,ghash-generic,seqiv,echainiv,drbg,authenc,hmac,sha1,sha256,sha512,chacha20poly1305"
 
 // A guest hangs on two TAP interfaces of a host: one for the test's packets,
 // and one for its commands.
@@ -24,8 +24,8 @@ const (
 	controlGuest = "172.31.0.2"
 )
 
-// boot starts a guest on the far side of an interface of the router h. The
-// call of the guest on its control link is the sign that it is up.
+// boot starts a guest on the far side of an interface of the router h, with a
+// folder that it may write to. It ends with the test.
 func boot(t *testing.T, n *lab.Net, h *lab.Host, ifname, share string) *rpc.Client {
 	t.Helper()
 	need(t, "linux.uml", "modprobe", "ip")
@@ -33,12 +33,57 @@ func boot(t *testing.T, n *lab.Net, h *lab.Host, ifname, share string) *rpc.Clie
 	must(t, n.Tap(h, "control", controlHost+"/30"))
 	l, err := h.Listen("tcp", controlHost+":7000")
 	must(t, err)
-	defer l.Close()
-	self, err := os.Executable()
-	must(t, err)
+	calls := make(chan net.Conn)
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			calls <- c
+		}
+	}()
+
 	console, err := os.Create(filepath.Join(share, "console"))
 	must(t, err)
 	defer console.Close()
+	kernel := guestKernel(t, h, ifname, share)
+	kernel.Stdout, kernel.Stderr = console, console
+	must(t, kernel.Start())
+	exited := make(chan struct{})
+	go func() {
+		kernel.Wait()
+		close(exited)
+	}()
+	var guest *rpc.Client
+	t.Cleanup(func() {
+		l.Close()
+		if guest != nil {
+			guest.Close() // it powers off
+			select {
+			case <-exited:
+			case <-time.After(10 * time.Second):
+			}
+		}
+		unix.Kill(-kernel.Process.Pid, unix.SIGKILL)
+	})
+
+	// The guest's call is the sign that it is up.
+	problem := "the guest ended"
+	select {
+	case c := <-calls:
+		guest = rpc.NewClient(c)
+		return guest
+	case <-exited:
+	case <-time.After(patience):
+		problem = "the guest does not call"
+	}
+	out, _ := os.ReadFile(console.Name())
+	t.Fatalf("%s; its console:\n%s", problem, out)
+	return nil
+}
+
+// guestKernel is the command that runs a guest.
+func guestKernel(t *testing.T, h *lab.Host, ifname, share string) *lab.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	must(t, err)
 	kernel := h.Command("linux.uml",
 		"umid=ipsecfw", "uml_dir="+share+"/", "mem=256M", "quiet", "panic=-1", "cryptomgr.notests",
 		"root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init="+self,
@@ -46,42 +91,11 @@ func boot(t *testing.T, n *lab.Net, h *lab.Host, ifname, share string) *rpc.Clie
 		"vec0:transport=tap,ifname="+ifname+",depth=128,gro=1",
 		"vec1:transport=tap,ifname=control,depth=128",
 		guestControl+"="+controlHost+":7000", guestAddress+"="+controlGuest+"/30",
-		guestShare+"="+share, guestModules+"="+guestKernel)
+		guestShare+"="+share, guestModules+"="+modules)
 	// The guest's memory is a file: on a tmpfs, or it is written to a disk.
 	kernel.Env = append(os.Environ(), "TMPDIR=/dev/shm", "HOME="+share)
-	kernel.Stdout, kernel.Stderr = console, console
-	kernel.SysProcAttr = &unix.SysProcAttr{Setsid: true, Pdeathsig: unix.SIGKILL}
-	must(t, kernel.Start())
-	exited := make(chan error, 1)
-	go func() { exited <- kernel.Wait() }()
-	t.Cleanup(func() { killGroup(kernel.Process.Pid) })
-	fail := func(what string) {
-		out, _ := os.ReadFile(console.Name())
-		t.Fatalf("%s\nconsole of the guest:\n%s", what, out)
-	}
-	type call struct {
-		client *rpc.Client
-		err    error
-	}
-	calls := make(chan call, 1)
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			calls <- call{err: err}
-			return
-		}
-		calls <- call{client: rpc.NewClient(c)}
-	}()
-	select {
-	case c := <-calls:
-		must(t, c.err)
-		return c.client
-	case err := <-exited:
-		fail(fmt.Sprintf("the guest ended: %v", err))
-	case <-time.After(patience):
-		fail("the guest does not call")
-	}
-	return nil
+	kernel.SysProcAttr.Setsid = true // the guest's processes are ours too, and end as a group
+	return kernel
 }
 
 // inGuest runs a command line in a guest.
@@ -92,24 +106,19 @@ func inGuest(t *testing.T, guest *rpc.Client, command string) string {
 	return out
 }
 
-func TestGuest(t *testing.T) {
-	need(t)
-	n, err := lab.New("ipsecfw-guest")
-	must(t, err)
-	t.Cleanup(func() { n.Close() })
-	gw, err := n.Host("gw")
-	must(t, err)
-	start := time.Now()
-	g := boot(t, n, gw, "tap0", t.TempDir())
-	t.Log("booted in", time.Since(start))
-	t.Log(inGuest(t, g, "ip address"))
-	t.Log(inGuest(t, g, "lsmod"))
-	t.Log(inGuest(t, g, "dmesg"))
-	must(t, gw.Address("tap0", "10.1.1.1/24"))
-	inGuest(t, g, "ip address add 10.1.1.10/24 dev vec0")
-	inGuest(t, g, "ip link set vec0 up")
-	start = time.Now()
-	listenSwaps(t, gw, "10.1.1.1:8443")
-	must(t, g.Call("Guest.Swap", Swap{"10.1.1.1:8443", 10 * megabyte}, nil))
-	t.Log("swapped in", time.Since(start))
+// guestWorkstation boots a guest in the place of the workstation.
+func (s *site) guestWorkstation(t *testing.T, share string) *rpc.Client {
+	t.Helper()
+	guest := boot(t, s.net, s.gateway, "wks0", share)
+	must(t, s.gateway.Address("wks0", "10.1.1.1/24", "fd00:1:1::1/64"))
+	for _, command := range []string{
+		"ip address add " + workstation4 + "/24 dev vec0",
+		"ip address add " + workstation6 + "/64 dev vec0 nodad",
+		"ip link set vec0 up",
+		"ip route add default via 10.1.1.1",
+		"ip route add default via fd00:1:1::1",
+	} {
+		inGuest(t, guest, command)
+	}
+	return guest
 }

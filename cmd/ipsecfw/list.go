@@ -82,7 +82,7 @@ func (t table) print(w io.Writer) error {
 }
 
 func filterTable(filters []api.Filter) table {
-	t := table{{"ORDER", "RULE", "LIST", "ACTION", "FROM", "PORT", "TO", "PORT", "PROTOCOL", "MIRRORED", "WEIGHT", "POSITION"}}
+	t := table{{"ORDER", "RULE", "LIST", "ACTION", "FROM", "FROM-PORT", "TO", "TO-PORT", "PROTOCOL", "MIRRORED", "WEIGHT", "POSITION"}}
 	for _, f := range filters {
 		t = append(t, []string{
 			strconv.Itoa(f.Order), f.Rule, fmt.Sprintf("%s[%d]", f.List, f.Index), f.Action, f.From, f.FromPort, f.To, f.ToPort, f.Protocol,

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -89,10 +90,15 @@ func onUsageError(_ *cli.Context, err error, _ bool) error { return usageError{e
 
 // group is the action of a command that only has commands below it.
 func group(c *cli.Context) error {
-	if c.NArg() == 0 {
-		return usageError{errors.New("a command is missing")}
+	var names []string
+	for _, sub := range c.Command.Subcommands {
+		names = append(names, sub.Name)
 	}
-	return usageError{fmt.Errorf("unknown command %q", c.Args().First())}
+	choice := strings.Join(names, ", ")
+	if c.NArg() == 0 {
+		return usageError{fmt.Errorf("a command is missing, one of %s", choice)}
+	}
+	return usageError{fmt.Errorf("unknown command %q, not one of %s", c.Args().First(), choice)}
 }
 
 // noArguments wraps an action that takes none.

@@ -16,6 +16,7 @@ import (
 // refuses the other for the moment (section 2.25.2), and one of them is the
 // first to try again.
 type rekeyIKE struct {
+	of      *session // to be replaced
 	spi     uint64
 	group   uint16 // 0 for the group that is in use
 	offered []ipsec.Proposal
@@ -28,8 +29,8 @@ func (*rekeyIKE) schedule() ike.Schedule { return ike.Patient }
 
 // HDR, SK {SA, Ni, KEi} -->
 func (t *rekeyIKE) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, error) {
-	if s.state != Established {
-		return 0, nil, false, nil
+	if s.state != Established || t.of != s.cur {
+		return 0, nil, false, nil // the peer was faster
 	}
 	t.tries++
 	t.spi = s.cfg.NewIKESPI()

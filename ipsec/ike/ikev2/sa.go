@@ -175,7 +175,7 @@ func (s *SA) tick() {
 	}
 	if s.due(s.renew) {
 		s.renew = time.Time{}
-		s.enqueue(&rekeyIKE{})
+		s.enqueue(&rekeyIKE{of: s.cur})
 	}
 	if s.cur.pending == nil && s.due(s.heard.Add(s.cfg.Policy.Liveness)) {
 		s.enqueue(&liveness{})

@@ -1,0 +1,27 @@
+# make test is all that a change has to pass. As root it installs the Debian
+# packages that the tests in test/ need; without root those tests skip.
+GO        ?= go
+TESTFLAGS ?=
+UNIT       = $$($(GO) list ./... | grep -v '^github.com/ipsecfw/ipsecfw/test')
+
+.PHONY: build test setup check unit hosts
+
+build:
+	$(GO) build -trimpath -o ipsecfw ./cmd/ipsecfw
+
+test: setup check unit hosts
+
+setup:
+	./test/setup.sh
+
+check:
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+unit:
+	$(GO) test $(TESTFLAGS) $(UNIT)
+
+# Whole daemons on hosts in network namespaces, one package at a time.
+hosts:
+	$(GO) test -count=1 -p 1 -timeout 15m $(TESTFLAGS) ./test/...

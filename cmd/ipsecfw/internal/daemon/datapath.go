@@ -1,0 +1,144 @@
+package daemon
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipsecfw/ipsecfw/filter/packet"
+	"github.com/ipsecfw/ipsecfw/ipsec"
+	"github.com/ipsecfw/ipsecfw/ipsec/esp"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/udp"
+	"github.com/ipsecfw/ipsecfw/ipsec/ipsock"
+	"github.com/ipsecfw/ipsecfw/nfq"
+)
+
+// joint is where key exchange and data path meet: each sees the other through
+// it.
+type joint struct {
+	policy  atomic.Pointer[policy]
+	engine  *nfq.Engine
+	manager *ike.Manager
+	sockets *udp.Sockets
+	raw     [2]*ipsock.Conn // IPv4, IPv6; nil on a host without IPv6
+	log     *slog.Logger
+}
+
+var (
+	_ ike.DataPath = (*joint)(nil)
+	_ nfq.Acquirer = (*joint)(nil)
+	_ nfq.Wire     = (*joint)(nil)
+)
+
+// NewSPI implements ike.DataPath.
+func (j *joint) NewSPI() ipsec.SPI {
+	const reserved = 256 // RFC 4303 section 2.1
+	for {
+		var b [4]byte
+		rand.Read(b[:])
+		spi := ipsec.SPI(binary.BigEndian.Uint32(b[:]))
+		if spi >= reserved && j.engine.SAD().Inbound(spi) == nil {
+			return spi
+		}
+	}
+}
+
+// Install implements ike.DataPath.
+func (j *joint) Install(c ike.InstallChild) error {
+	sa := c.SA
+	out, err := esp.NewOutbound(esp.Params{SPI: sa.OutSPI, Encr: sa.Encr, Integ: sa.Integ, ESN: sa.ESN, Keys: sa.OutKeys})
+	if err != nil {
+		return err
+	}
+	in, err := esp.NewInbound(esp.Params{SPI: sa.InSPI, Encr: sa.Encr, Integ: sa.Integ, ESN: sa.ESN, Keys: sa.InKeys})
+	if err != nil {
+		return err
+	}
+	mtu, err := pathMTU(sa.LocalAddr.Addr(), sa.RemoteAddr.Addr())
+	if err != nil {
+		return err
+	}
+	j.engine.Install(&nfq.SA{ChildSA: sa, Out: out, In: in, PathMTU: mtu, Since: time.Now()})
+	j.log.Info("SA installed", "rule", sa.Policy, "mode", sa.Mode, "local", sa.LocalAddr, "remote", sa.RemoteAddr,
+		"in", sa.InSPI, "out", sa.OutSPI, "encryption", sa.Encr, "udp", sa.UDPEncap)
+	return nil
+}
+
+// pathMTU returns what the kernel knows of the path to an address, in bytes.
+func pathMTU(local, remote netip.Addr) (int, error) {
+	c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)), net.UDPAddrFromAddrPort(netip.AddrPortFrom(remote, udp.NATPort)))
+	if err != nil {
+		return 0, fmt.Errorf("find the path to %s: %w", remote, err)
+	}
+	defer c.Close()
+	level, name := unix.IPPROTO_IP, unix.IP_MTU
+	if remote.Is6() {
+		level, name = unix.IPPROTO_IPV6, unix.IPV6_MTU
+	}
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("find the path to %s: %w", remote, err)
+	}
+	mtu := 0
+	if e := rc.Control(func(fd uintptr) { mtu, err = unix.GetsockoptInt(int(fd), level, name) }); e != nil {
+		err = e
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the MTU of the path to %s: %w", remote, err)
+	}
+	return mtu, nil
+}
+
+// Remove implements ike.DataPath.
+func (j *joint) Remove(in ipsec.SPI, reason string) {
+	if sa := j.engine.SAD().Remove(in); sa != nil {
+		j.log.Info("SA removed", "rule", sa.Policy, "remote", sa.RemoteAddr, "in", sa.InSPI, "out", sa.OutSPI, "reason", reason)
+	}
+}
+
+// Failed implements ike.DataPath. The Manager has logged why.
+func (j *joint) Failed(rule string, remote netip.Addr, _ error) {
+	if n := j.policy.Load().rules[rule]; n == nil || n.Mode == ipsec.Tunnel {
+		remote = netip.Addr{} // packets through a tunnel are addressed to whom it leads to
+	}
+	j.engine.Abandon(rule, remote)
+}
+
+// Acquire implements nfq.Acquirer.
+func (j *joint) Acquire(rule string, _, _ netip.Addr, p *packet.Packet) {
+	child, local, remote, ok := j.policy.Load().wanted(rule, p)
+	if !ok {
+		j.engine.Abandon(rule, p.Dst)
+		return
+	}
+	pktLocal, pktRemote := packetSelectors(p)
+	j.manager.Acquire(local, remote, child, pktLocal, pktRemote)
+}
+
+// UnknownSPI implements nfq.Acquirer.
+func (j *joint) UnknownSPI(local, remote netip.AddrPort, spi ipsec.SPI) {
+	j.manager.UnknownSPI(local, remote, spi)
+}
+
+// SendESP implements nfq.Wire.
+func (j *joint) SendESP(encap bool, local, remote netip.AddrPort, trafficClass uint8, b []byte, size int) error {
+	if encap {
+		return j.sockets.SendESP(local, remote, trafficClass, b, size)
+	}
+	c := j.raw[0]
+	if remote.Addr().Is6() {
+		c = j.raw[1]
+	}
+	if c == nil {
+		return fmt.Errorf("send ESP to %s: this host has no IPv6", remote)
+	}
+	return c.Write(local, remote, trafficClass, b, size)
+}

@@ -1,0 +1,196 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/filter/nft"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/ikev2"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/udp"
+	"github.com/ipsecfw/ipsecfw/ipsec/ipsock"
+	"github.com/ipsecfw/ipsecfw/nfq"
+)
+
+// What the daemon takes of the host's names. Marks and table are numbers that
+// nothing else is likely to use; there is one daemon in a network namespace.
+const (
+	device     = "ipsecfw0"
+	inMark     = 0x49500001
+	outMark    = 0x49500002
+	routeTable = 4950
+	queue      = 4950
+	tcpQueue   = 4951
+	protoESP   = 50
+)
+
+// keepaliveEvery is the interval of NAT keepalives (RFC 3948 section 4).
+const keepaliveEvery = 20 * time.Second
+
+// plant is what runs while a policy is in force: the device, the queues, the
+// sockets, the key exchange. It is made whole or not at all.
+type plant struct {
+	joint
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	closers []func() error
+	native  bool // nftables has its own queue statement
+}
+
+// start makes a plant for a policy. Nothing reaches it before nftables does.
+// A part that fails later is told to fatal.
+func start(p *policy, log *slog.Logger, fatal func(error)) (*plant, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	pl := &plant{joint: joint{log: log}, cancel: cancel, native: nft.NativeQueueAvailable()}
+	pl.policy.Store(p)
+	if err := pl.open(ctx, p, fatal); err != nil {
+		return nil, errors.Join(err, pl.stop())
+	}
+	return pl, nil
+}
+
+func (pl *plant) onStop(f func() error) { pl.closers = append(pl.closers, f) }
+
+func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
+	tun, err := nfq.OpenTUN(device)
+	if err != nil {
+		return err
+	}
+	pl.onStop(tun.Close)
+	pl.onStop(func() error { return nfq.Unroute(inMark, routeTable) })
+	if err := nfq.Route(device, inMark, routeTable); err != nil {
+		return err
+	}
+	if pl.sockets, err = udp.Listen(outMark); err != nil {
+		return err
+	}
+	pl.onStop(func() error { pl.sockets.Close(); return nil })
+	for family, v6 := range []bool{false, true} {
+		c, err := ipsock.ListenRaw(v6, protoESP, outMark)
+		if v6 && ipsock.NoFamily(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		pl.raw[family] = c
+		pl.onStop(c.Close)
+	}
+	pl.engine = nfq.NewEngine(nfq.Config{Wire: pl, Acquirer: pl, Injector: tun, Log: pl.log})
+	pl.engine.SetSPD(p.spd)
+	pl.manager = ike.NewManager(ike.ManagerConfig{
+		Policies: p, Transport: pl.sockets, DataPath: pl, Log: pl.log,
+		Initiator: func(c ike.MachineConfig) ike.Machine { return ikev2.NewInitiator(c) },
+		Responder: func(c ike.MachineConfig) ike.Machine { return ikev2.NewResponder(c) },
+	})
+	queues := map[uint16]*nfq.Queue{queue: nil, tcpQueue: nil}
+	for n := range queues {
+		if queues[n], err = nfq.OpenQueue(n, n == tcpQueue, &pl.engine.Counters); err != nil {
+			return err
+		}
+	}
+
+	run := func(f func() error) {
+		pl.running.Go(func() {
+			if err := f(); err != nil && ctx.Err() == nil {
+				fatal(err)
+			}
+		})
+	}
+	run(func() error { return pl.manager.Run(ctx) })
+	for _, q := range queues {
+		run(func() error { return q.Run(ctx, pl.engine) })
+	}
+	run(func() error {
+		return pl.sockets.Run(ctx, pl.manager.HandleDatagram, func() udp.Receiver { return pl.engine.NewInbound(true) })
+	})
+	for _, c := range pl.raw {
+		if c != nil {
+			run(func() error { return pl.receive(c) })
+		}
+	}
+	run(func() error { return pl.keepalives(ctx) })
+	return nil
+}
+
+// receive takes protocol 50 from a raw socket.
+func (pl *plant) receive(c *ipsock.Conn) error {
+	in := pl.engine.NewInbound(false)
+	return ipsock.Each(c, func(b ipsock.Batch) {
+		for i := range b {
+			in.Receive(b[i].Buf, b[i].Offset, b[i].Local, b[i].Remote, b[i].TrafficClass)
+		}
+		in.Flush()
+	})
+}
+
+// keepalives keeps the NAT mappings of the SAs inside UDP.
+func (pl *plant) keepalives(ctx context.Context) error {
+	t := time.NewTicker(keepaliveEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+		for _, sa := range pl.engine.SAD().All() {
+			if !sa.UDPEncap {
+				continue
+			}
+			if err := pl.sockets.Keepalive(sa.LocalAddr, sa.RemoteAddr); err != nil && !errors.Is(err, net.ErrClosed) {
+				pl.log.Debug("NAT keepalive not sent", "remote", sa.RemoteAddr, "error", err)
+			}
+		}
+	}
+}
+
+// swap puts another policy in force; nftables has it already. SAs that it
+// wants as they are live on, the others are deleted.
+func (pl *plant) swap(p *policy) {
+	old := pl.policy.Swap(p)
+	pl.engine.SetSPD(p.spd)
+	pl.manager.SetPolicies(p)
+	for _, sa := range pl.engine.SAD().All() {
+		if !old.same(p, sa.Policy) {
+			pl.manager.DeleteChild(sa.InSPI)
+			pl.Remove(sa.InSPI, "the policy changed")
+		}
+	}
+	for rule := range old.rules {
+		if !old.same(p, rule) {
+			pl.engine.Abandon(rule, netip.Addr{})
+		}
+	}
+}
+
+// stop tells the peers, and takes down what open made. The kernel drops what
+// is still queued.
+func (pl *plant) stop() error {
+	if pl.manager != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+		if err := pl.manager.CloseAll(ctx); err != nil {
+			pl.log.Debug("not every peer confirmed that its SAs are deleted", "error", err)
+		}
+		cancel()
+	}
+	pl.cancel()
+	var errs []error
+	for _, f := range pl.closers {
+		if err := f(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	pl.running.Wait()
+	if pl.engine != nil {
+		for _, sa := range pl.engine.SAD().All() {
+			pl.engine.SAD().Remove(sa.InSPI)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,133 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/credentials"
+	"github.com/ipsecfw/ipsecfw/filter"
+	"github.com/ipsecfw/ipsecfw/ipsec"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
+	"github.com/ipsecfw/ipsecfw/rules"
+)
+
+// policy is a rule file that can be put in force: parsed, its credentials
+// loaded. It is immutable, and tells the key exchange about peers
+// (ike.Policies).
+type policy struct {
+	upload api.Policy
+	file   *rules.File
+	spd    *filter.SPD
+	rules  map[string]*negotiation
+}
+
+// negotiation is a rule with the action negotiate.
+type negotiation struct {
+	rules.Negotiation
+	auth []ike.AuthMethod
+}
+
+var _ ike.Policies = (*policy)(nil)
+
+// compile checks an upload and everything in it. The error is an *api.Error.
+func compile(up api.Policy, generation uint64) (*policy, error) {
+	file, err := rules.Parse(up.Name, []byte(up.Source))
+	if err != nil {
+		return nil, invalid(err)
+	}
+	p := &policy{upload: up, file: file, rules: map[string]*negotiation{}}
+	if p.spd, err = filter.New(file.SPDEntries(), generation); err != nil {
+		return nil, invalid(err)
+	}
+	read := func(path string) ([]byte, error) {
+		if b, ok := up.Files[path]; ok {
+			return b, nil
+		}
+		return nil, fmt.Errorf("the file %q did not come with the policy", path)
+	}
+	var errs []error
+	for name, n := range file.Negotiations() {
+		auth, err := credentials.Load(n, read)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		p.rules[name] = &negotiation{n, auth}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, invalid(err)
+	}
+	return p, nil
+}
+
+func invalid(err error) error {
+	return &api.Error{Code: api.CodeInvalidPolicy, Message: err.Error()}
+}
+
+// Peer implements ike.Policies: the rule of the most specific filter that
+// concerns the peer says how to deal with it.
+func (p *policy) Peer(_, remote netip.Addr) (ike.Policy, bool) {
+	for i := range p.spd.Entries() {
+		e := &p.spd.Entries()[i]
+		n := p.rules[e.Name]
+		if n == nil || e.Action != filter.Negotiate || !n.concerns(e, remote) {
+			continue
+		}
+		return ike.Policy{
+			Proposals: p.file.IKE(),
+			Auth:      n.auth,
+			LocalID:   n.OwnID,
+			Liveness:  p.file.Liveness(),
+			Lifetime:  p.file.IKELifetime(),
+			ForceUDP:  n.ForceUDP,
+		}, true
+	}
+	return ike.Policy{}, false
+}
+
+// concerns reports whether the peer at an address may be the other end of an
+// SA for the filter.
+func (n *negotiation) concerns(e *filter.Entry, remote netip.Addr) bool {
+	if n.Mode == ipsec.Tunnel {
+		return n.TunnelRemote == remote
+	}
+	return slices.ContainsFunc(waysOf(e), func(w way) bool { return w.remote.Side.Contains(remote) })
+}
+
+// Child implements ike.Policies.
+func (p *policy) Child(local, remote netip.Addr, _, _ []ipsec.TrafficSelector, transport bool) []ike.ChildPolicy {
+	mode := ipsec.Tunnel
+	if transport {
+		mode = ipsec.Transport
+	}
+	var out []ike.ChildPolicy
+	for i := range p.spd.Entries() {
+		e := &p.spd.Entries()[i]
+		n := p.rules[e.Name]
+		if n == nil || e.Action != filter.Negotiate || n.Mode != mode || !n.concerns(e, remote) {
+			continue
+		}
+		for _, w := range waysOf(e) {
+			if c, ok := n.child(e, w, local, remote); ok {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// same reports whether a rule means the same to SAs in both policies, so that
+// they may live on.
+func (p *policy) same(q *policy, rule string) bool {
+	a, b := p.rules[rule], q.rules[rule]
+	if a == nil || b == nil {
+		return false
+	}
+	x, y := a.Negotiation, b.Negotiation
+	x.Position, y.Position = "", "" // a comment may have been added above
+	return reflect.DeepEqual(x, y) && reflect.DeepEqual(a.auth, b.auth)
+}

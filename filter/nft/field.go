@@ -1,0 +1,169 @@
+package nft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/ipsecfw/ipsecfw/filter"
+)
+
+// field is something of a packet that rules look at.
+type field uint8
+
+const (
+	nfproto field = iota // the family: NFPROTO_IPV4 or NFPROTO_IPV6
+	l4proto              // upper-layer protocol, behind IPv6 extension headers
+	iifname              // empty at postrouting for what the host itself sends
+	oifname
+	mark
+	ctState      // bit mask
+	saddrType    // RTN_LOCAL and so on, by the host's routes
+	daddrType    // likewise
+	ip4Saddr     // the addresses and the hop limit want a match of nfproto before
+	ip4Daddr     //
+	ip6Saddr     //
+	ip6Daddr     //
+	ip6HopLimit  //
+	icmp6Type    // wants a match of nfproto and l4proto before
+	transportSrc // ports; a fragment other than the first has none and matches nothing
+	transportDst //
+)
+
+// fieldInfo is what the kernel and nft make of a field.
+type fieldInfo struct {
+	name     string // in nft's syntax
+	datatype nftables.SetDatatype
+	format   func(value []byte) string
+	load     func(register uint32) expr.Any
+}
+
+var fields = [...]fieldInfo{
+	nfproto:      {"meta nfproto", nftables.TypeNFProto, formatFamily, meta(expr.MetaKeyNFPROTO)},
+	l4proto:      {"meta l4proto", nftables.TypeInetProto, formatProtocol, meta(expr.MetaKeyL4PROTO)},
+	iifname:      {"iifname", nftables.TypeIFName, formatName, meta(expr.MetaKeyIIFNAME)},
+	oifname:      {"oifname", nftables.TypeIFName, formatName, meta(expr.MetaKeyOIFNAME)},
+	mark:         {"meta mark", nftables.TypeMark, formatMark, meta(expr.MetaKeyMARK)},
+	ctState:      {"ct state", nftables.TypeCTState, formatState, conntrack(expr.CtKeySTATE)},
+	saddrType:    {"fib saddr type", nftables.TypeFIBAddr, formatAddressType, addressType(true)},
+	daddrType:    {"fib daddr type", nftables.TypeFIBAddr, formatAddressType, addressType(false)},
+	ip4Saddr:     {"ip saddr", nftables.TypeIPAddr, formatAddr, network(12, 4)},
+	ip4Daddr:     {"ip daddr", nftables.TypeIPAddr, formatAddr, network(16, 4)},
+	ip6Saddr:     {"ip6 saddr", nftables.TypeIP6Addr, formatAddr, network(8, 16)},
+	ip6Daddr:     {"ip6 daddr", nftables.TypeIP6Addr, formatAddr, network(24, 16)},
+	ip6HopLimit:  {"ip6 hoplimit", nftables.TypeInteger, formatNumber, network(7, 1)},
+	icmp6Type:    {"icmpv6 type", nftables.TypeICMP6Type, formatNumber, transport(0, 1)},
+	transportSrc: {"th sport", nftables.TypeInetService, formatNumber, transport(0, 2)},
+	transportDst: {"th dport", nftables.TypeInetService, formatNumber, transport(2, 2)},
+}
+
+func (f field) info() *fieldInfo { return &fields[f] }
+
+// appendValue appends what a tuple has in the field, in network byte order.
+func (f field) appendValue(b []byte, t *filter.Tuple) []byte {
+	switch f {
+	case l4proto:
+		return append(b, t.Proto)
+	case ip4Saddr, ip6Saddr:
+		return appendAddr(b, t.Src)
+	case ip4Daddr, ip6Daddr:
+		return appendAddr(b, t.Dst)
+	case transportSrc:
+		return binary.BigEndian.AppendUint16(b, t.SrcPort)
+	case transportDst:
+		return binary.BigEndian.AppendUint16(b, t.DstPort)
+	}
+	panic("nft: a tuple has no " + f.info().name)
+}
+
+func appendAddr(b []byte, a netip.Addr) []byte {
+	if a.Is4() {
+		v := a.As4()
+		return append(b, v[:]...)
+	}
+	v := a.As16()
+	return append(b, v[:]...)
+}
+
+func meta(key expr.MetaKey) func(uint32) expr.Any {
+	return func(register uint32) expr.Any { return &expr.Meta{Key: key, Register: register} }
+}
+
+func conntrack(key expr.CtKey) func(uint32) expr.Any {
+	return func(register uint32) expr.Any { return &expr.Ct{Key: key, Register: register} }
+}
+
+func addressType(source bool) func(uint32) expr.Any {
+	return func(register uint32) expr.Any {
+		return &expr.Fib{Register: register, ResultADDRTYPE: true, FlagSADDR: source, FlagDADDR: !source}
+	}
+}
+
+// network loads length bytes from an offset in the IPv4 or IPv6 header.
+func network(offset, length uint32) func(uint32) expr.Any {
+	return payload(expr.PayloadBaseNetworkHeader, offset, length)
+}
+
+// transport loads length bytes from an offset in the upper-layer header.
+func transport(offset, length uint32) func(uint32) expr.Any {
+	return payload(expr.PayloadBaseTransportHeader, offset, length)
+}
+
+func payload(base expr.PayloadBase, offset, length uint32) func(uint32) expr.Any {
+	return func(register uint32) expr.Any {
+		return &expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: length}
+	}
+}
+
+func formatFamily(b []byte) string {
+	if b[0] == unix.NFPROTO_IPV4 {
+		return "ipv4"
+	}
+	return "ipv6"
+}
+
+func formatProtocol(b []byte) string { return filter.ProtocolName(b[0]) }
+
+func formatName(b []byte) string { return strconv.Quote(string(bytes.TrimRight(b, "\x00"))) }
+
+func formatMark(b []byte) string { return fmt.Sprintf("%#08x", binary.NativeEndian.Uint32(b)) }
+
+func formatState(b []byte) string {
+	switch s := binary.NativeEndian.Uint32(b); s {
+	case expr.CtStateBitINVALID:
+		return "invalid"
+	default:
+		return fmt.Sprint(s)
+	}
+}
+
+func formatAddressType(b []byte) string {
+	switch t := binary.NativeEndian.Uint32(b); t {
+	case unix.RTN_LOCAL:
+		return "local"
+	case unix.RTN_BROADCAST:
+		return "broadcast"
+	default:
+		return fmt.Sprint(t)
+	}
+}
+
+func formatAddr(b []byte) string {
+	a, _ := netip.AddrFromSlice(b)
+	return a.String()
+}
+
+// formatNumber writes one or two bytes in network byte order.
+func formatNumber(b []byte) string {
+	n := 0
+	for _, v := range b {
+		n = n<<8 | int(v)
+	}
+	return strconv.Itoa(n)
+}

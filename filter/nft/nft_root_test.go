@@ -1,0 +1,235 @@
+package nft
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/ipsecfw/ipsecfw/filter"
+)
+
+// namespace puts the test into a fresh network namespace, which goes away
+// with the test's thread.
+func namespace(t testing.TB) netns.NsHandle {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	runtime.LockOSThread() // and never unlocked: the thread ends with the test
+	ns, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func nftCommand(t testing.TB, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command("nft", args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("nft %v: %v: %s", args, err, stderr.Bytes())
+	}
+	return out
+}
+
+// object is what the tests want of the objects of nft's JSON.
+type object struct {
+	Family, Table, Name, Chain, Hook, Policy string
+	Prio                                     int
+	Type                                     any
+	Elem                                     []any
+}
+
+// inForce reads the table back with nft.
+func inForce(t testing.TB) (sets, chains map[string]object, rules map[string]int) {
+	t.Helper()
+	out := nftCommand(t, "-j", "list", "ruleset")
+	var doc struct{ NFTables []map[string]object }
+	// What nft says of an xtables target stands before and after the JSON.
+	if err := json.NewDecoder(bytes.NewReader(out[bytes.IndexByte(out, '{'):])).Decode(&doc); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	sets, chains, rules = map[string]object{}, map[string]object{}, map[string]int{}
+	for _, m := range doc.NFTables {
+		for kind, o := range m {
+			switch {
+			case o.Family != "inet" || o.Table != tableName:
+			case kind == "set":
+				sets[o.Name] = o
+			case kind == "chain":
+				chains[o.Name] = o
+			case kind == "rule":
+				rules[o.Chain]++
+			}
+		}
+	}
+	return sets, chains, rules
+}
+
+// check compares what is in force with the ruleset.
+func check(t testing.TB, rs Ruleset) {
+	t.Helper()
+	sets, chains, rules := inForce(t)
+	if len(sets) != len(rs.sets) || len(chains) != len(rs.chains) {
+		t.Errorf("%d sets and %d chains are in force, want %d and %d", len(sets), len(chains), len(rs.sets), len(rs.chains))
+	}
+	for _, s := range rs.sets {
+		if got := sets[s.name]; len(got.Elem) != len(s.tuples) {
+			t.Errorf("set %s has %d elements, want %d", s.name, len(got.Elem), len(s.tuples))
+		}
+	}
+	for _, c := range rs.chains {
+		got := chains[c.name]
+		if c.hook != nil && (got.Hook != c.hook.name || got.Prio != int(c.hook.priority) || got.Policy != "accept") {
+			t.Errorf("chain %s is %+v", c.name, got)
+		}
+		if rules[c.name] != len(c.rules) {
+			t.Errorf("chain %s has %d rules, want %d", c.name, rules[c.name], len(c.rules))
+		}
+	}
+}
+
+func TestApply(t *testing.T) {
+	namespace(t)
+	rs := Compile(payroll(t), testConfig)
+	for range 2 { // the second time replaces the first
+		must(t, Apply(rs))
+		check(t, rs)
+	}
+	sets, _, _ := inForce(t)
+	for _, tt := range []struct{ set, kind, element string }{
+		{"in1_permit_v4_src32_proto_sport16", "[ipv4_addr inet_proto inet_service]", "[map[concat:[10.9.0.53 udp 53]]]"},
+		{"in2_negotiate_v4_src16_proto_dport16", "[ipv4_addr inet_proto inet_service]", "[map[concat:[10.1.0.0 tcp 8443]]]"},
+	} {
+		if s := sets[tt.set]; fmt.Sprint(s.Type) != tt.kind || fmt.Sprint(s.Elem) != tt.element {
+			t.Errorf("set %s is %v of %v, want %s of %s", tt.set, s.Elem, s.Type, tt.element, tt.kind)
+		}
+	}
+	other := Compile(mustSPD(t), testConfig)
+	must(t, Apply(other))
+	check(t, other)
+}
+
+func TestRemove(t *testing.T) {
+	namespace(t)
+	for _, want := range []bool{false, true, false} {
+		if want {
+			must(t, Apply(Compile(payroll(t), testConfig)))
+		} else {
+			must(t, Remove())
+		}
+		if got, err := Present(); err != nil || got != want {
+			t.Errorf("present: %v, %v; want %v", got, err, want)
+		}
+	}
+	if out := nftCommand(t, "list", "ruleset"); len(out) != 0 {
+		t.Errorf("left behind: %s", out)
+	}
+}
+
+func TestApplyAllOrNothing(t *testing.T) {
+	namespace(t)
+	good := Compile(payroll(t), testConfig)
+	must(t, Apply(good))
+	before := nftCommand(t, "-j", "list", "ruleset")
+	last := len(good.chains) - 1
+	for _, tt := range []struct {
+		name string
+		s    statement
+	}{
+		{"a set that is not there", lookup{"missing", []key{{ip4Saddr, 32}}}},
+		{"a chain that is not there", gotoChain("missing")},
+		{"an operand that is too long", is(ip6Saddr, make([]byte, 100)...)},
+	} {
+		// Not in a subtest: its goroutine would be on a thread outside.
+		bad := Ruleset{good.sets, slices.Clone(good.chains)}
+		bad.chains[last].rules = append(slices.Clone(bad.chains[last].rules), rule{tt.s})
+		if err := Apply(bad); err == nil {
+			t.Errorf("%s: no error", tt.name)
+		}
+		if after := nftCommand(t, "-j", "list", "ruleset"); !bytes.Equal(before, after) {
+			t.Errorf("%s: was %s\nis %s", tt.name, before, after)
+		}
+	}
+	if err := Apply(Ruleset{}); err == nil {
+		t.Error("an empty ruleset: no error")
+	}
+	check(t, good)
+}
+
+func TestOtherTables(t *testing.T) {
+	namespace(t)
+	nftCommand(t, "add table inet other; add set inet other s { type ipv4_addr; }; add element inet other s { 10.0.0.1 };"+
+		"add chain inet other input { type filter hook input priority -10; }; add rule inet other input ip saddr @s counter drop;"+
+		"add table ip ipsecfw; add chain ip ipsecfw c; add table inet ipsecfw_probe; add chain inet ipsecfw_probe mine")
+	before := nftCommand(t, "-j", "list", "ruleset")
+	rs := Compile(payroll(t), testConfig)
+	NativeQueueAvailable()
+	must(t, Apply(rs))
+	must(t, Apply(rs))
+	must(t, Remove())
+	if after := nftCommand(t, "-j", "list", "ruleset"); !bytes.Equal(before, after) {
+		t.Errorf("was %s\nis %s", before, after)
+	}
+}
+
+func TestNativeQueue(t *testing.T) {
+	namespace(t)
+	available := NativeQueueAvailable()
+	if out := nftCommand(t, "list", "ruleset"); len(out) != 0 {
+		t.Errorf("the probe left behind: %s", out)
+	}
+	cfg := testConfig
+	cfg.NativeQueue = true
+	rs := Compile(payroll(t), cfg)
+	err := Apply(rs)
+	if available != (err == nil) {
+		t.Errorf("the native queue is available: %v; Apply with it: %v", available, err)
+	}
+	if err == nil {
+		check(t, rs)
+	}
+}
+
+// many makes n filters of one address and port each.
+func many(t testing.TB, n int, v6 bool) *filter.SPD {
+	entries := make([]filter.Entry, n)
+	for i := range entries {
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		if v6 {
+			a = netip.AddrFrom16([16]byte{0xfd, 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)})
+		}
+		entries[i] = filter.Entry{Name: "many", Mirrored: true, Action: filter.Block, Selector: filter.Selector{
+			From: filter.Address(a), To: filter.Address(a.Next()), Protocol: 17, HasProtocol: true,
+			FromPort: filter.PortRange{Lo: 53, Hi: 53}, ToPort: filter.PortRange{Lo: 9, Hi: 9}}}
+	}
+	return mustSPD(t, entries...)
+}
+
+func TestApplyManyElements(t *testing.T) {
+	namespace(t)
+	for _, v6 := range []bool{false, true} {
+		rs := Compile(many(t, 20000, v6), testConfig)
+		must(t, Apply(rs))
+		check(t, rs)
+	}
+}

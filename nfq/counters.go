@@ -1,0 +1,50 @@
+package nfq
+
+import "sync/atomic"
+
+// Counters counts packets by what became of them.
+type Counters struct {
+	Sealed, Opened atomic.Uint64 // ESP packets sent and received
+
+	Held         atomic.Uint64 // waited for an SA
+	Released     atomic.Uint64 // waited, and were sent
+	Abandoned    atomic.Uint64 // waited in vain: the negotiation failed
+	HoldOverflow atomic.Uint64 // waited, and had to make room
+
+	OutMalformed atomic.Uint64 // not a packet that can be judged
+	OutTooBig    atomic.Uint64 // more than an IP packet holds, once sealed
+	OutBlocked   atomic.Uint64 // the SPD said block
+	OutFailed    atomic.Uint64 // sealing or sending failed
+
+	InUnknownSPI atomic.Uint64 // no such SA
+	InRefused    atomic.Uint64 // replayed, forged or malformed ESP
+	InMismatch   atomic.Uint64 // opened, but not what the SA or the SPD allows
+	InDummy      atomic.Uint64 // RFC 4303 section 2.6
+	InFailed     atomic.Uint64 // the stack did not take it
+
+	QueueOverflow atomic.Uint64 // times that the kernel had more for us than its buffer holds
+	QueueCut      atomic.Uint64 // packets that did not fit into a message
+}
+
+// Map returns the counters by name.
+func (c *Counters) Map() map[string]uint64 {
+	return map[string]uint64{
+		"sealed":             c.Sealed.Load(),
+		"opened":             c.Opened.Load(),
+		"held":               c.Held.Load(),
+		"held-released":      c.Released.Load(),
+		"held-abandoned":     c.Abandoned.Load(),
+		"held-dropped":       c.HoldOverflow.Load(),
+		"out-malformed":      c.OutMalformed.Load(),
+		"out-too-big":        c.OutTooBig.Load(),
+		"out-blocked":        c.OutBlocked.Load(),
+		"out-failed":         c.OutFailed.Load(),
+		"in-unknown-spi":     c.InUnknownSPI.Load(),
+		"in-refused":         c.InRefused.Load(),
+		"in-policy-mismatch": c.InMismatch.Load(),
+		"in-dummy":           c.InDummy.Load(),
+		"in-failed":          c.InFailed.Load(),
+		"queue-overflow":     c.QueueOverflow.Load(),
+		"queue-cut-packet":   c.QueueCut.Load(),
+	}
+}

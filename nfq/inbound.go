@@ -1,0 +1,111 @@
+package nfq
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/ipsecfw/ipsecfw/filter"
+	"github.com/ipsecfw/ipsecfw/filter/packet"
+	"github.com/ipsecfw/ipsecfw/ipsec"
+)
+
+// Inbound is one worker of the way from the wire to the stack. It is used by
+// one goroutine.
+type Inbound struct {
+	engine *Engine
+	encap  bool // its packets come inside UDP
+	p      packet.Packet
+	merge  packet.Coalescer
+	inject packet.Emit
+}
+
+// NewInbound returns a worker for packets that come as protocol 50, or with
+// encap inside UDP.
+func (e *Engine) NewInbound(encap bool) *Inbound {
+	return &Inbound{engine: e, encap: encap, inject: func(pkt []byte, gsoSize, hdrLen, csumStart, csumOffset int) {
+		if err := e.cfg.Injector.Inject(pkt, gsoSize, hdrLen, csumStart, csumOffset); err != nil {
+			e.Counters.InFailed.Add(1)
+		}
+	}}
+}
+
+// Receive opens the ESP packet that stands in buf from an offset on, with at
+// least ipsock.Headroom bytes before it, which are overwritten, and gives what
+// was in it to the stack, at the latest with the next Flush.
+func (in *Inbound) Receive(buf []byte, offset int, local, remote netip.AddrPort, trafficClass uint8) {
+	e, pkt := in.engine, buf[offset:]
+	if len(pkt) < 8 {
+		e.Counters.InRefused.Add(1)
+		return
+	}
+	spi := ipsec.SPI(binary.BigEndian.Uint32(pkt))
+	sa := e.sad.Inbound(spi)
+	if sa == nil {
+		e.Counters.InUnknownSPI.Add(1)
+		e.cfg.Acquirer.UnknownSPI(local, remote, spi)
+		return
+	}
+	if sa.UDPEncap != in.encap {
+		e.Counters.InRefused.Add(1)
+		return
+	}
+	payload, next, err := sa.In.Open(pkt)
+	if err != nil {
+		e.Counters.InRefused.Add(1)
+		return
+	}
+	e.Counters.Opened.Add(1)
+	if next == dummyInESP {
+		e.Counters.InDummy.Add(1)
+		return
+	}
+	clear, ok := in.unwrap(buf, offset+cap(pkt)-cap(payload), payload, next, sa, local, remote, trafficClass)
+	if !ok || !in.allowed(clear, sa) {
+		e.Counters.InMismatch.Add(1)
+		return
+	}
+	clear = clear[:in.p.Len]
+	if in.p.Protocol == protocolTCP {
+		packet.ClampMSS(clear, &in.p, maxSegment(sa.maxPayload(in.p.HeaderLen)))
+	}
+	in.merge.Add(clear, in.inject)
+}
+
+// unwrap makes a clear IP packet of what an ESP packet held: in tunnel mode it
+// is one, in transport mode the outer header goes before it again, in the
+// bytes of buf before at, where the payload begins.
+func (in *Inbound) unwrap(buf []byte, at int, payload []byte, next uint8, sa *SA, local, remote netip.AddrPort, trafficClass uint8) (clear []byte, ok bool) {
+	if sa.Mode == ipsec.Tunnel {
+		return payload, next == ipv4InESP || next == ipv6InESP
+	}
+	from, to := remote.Addr().WithZone(""), local.Addr()
+	const hops = 64
+	h := at - headerLen(to)
+	switch {
+	case from.Is4() != to.Is4():
+		return nil, false
+	case to.Is4():
+		packet.AppendIPv4Header(buf[h:h], from, to, next, trafficClass, hops, len(payload), true)
+	default:
+		packet.AppendIPv6Header(buf[h:h], from, to, next, trafficClass, hops, len(payload))
+	}
+	return buf[h : at+len(payload)], true
+}
+
+// allowed judges a packet that was opened: by the selectors of its SA, and by
+// the SPD, which must want it protected under the SA's rule (RFC 4301 section
+// 5.2).
+func (in *Inbound) allowed(clear []byte, sa *SA) bool {
+	if packet.Parse(clear, &in.p) != nil || !sa.admits(&in.p) {
+		return false
+	}
+	spd := in.engine.spd.Load()
+	if spd == nil {
+		return false
+	}
+	d := spd.Lookup(filter.Inbound, &in.p)
+	return d.Action == filter.Negotiate && d.Entry.Name == sa.Policy
+}
+
+// Flush gives the stack what was kept back to be merged with what follows.
+func (in *Inbound) Flush() { in.merge.Flush(in.inject) }

@@ -1,0 +1,122 @@
+package nfq
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	nfqueue "github.com/florianl/go-nfqueue/v2"
+	"golang.org/x/sys/unix"
+)
+
+// queueLen is how many packets the kernel keeps for a queue, those that are
+// held included.
+const queueLen = 8192
+
+// queueBuffer is the size of the queue's socket buffer, in bytes.
+const queueBuffer = 16 << 20
+
+// Flags in NFQA_SKB_INFO, from linux/netfilter/nfnetlink_queue.h.
+const skbChecksumNotReady = 1
+
+// ctNew is a conntrack state of NFQA_CT_INFO: the first packet of a flow
+// (IP_CT_NEW in linux/netfilter/nf_conntrack_common.h).
+const ctNew = 2
+
+// Queue is one queue of the kernel's NFQUEUE.
+type Queue struct {
+	number   uint16
+	nf       *nfqueue.Nfqueue
+	counters *Counters
+}
+
+// OpenQueue opens a queue. With gso set its packets come as large as the
+// stack made them, with checksums unfinished: that is for TCP alone, since
+// the message does not say where to cut anything else.
+func OpenQueue(number uint16, gso bool, counters *Counters) (*Queue, error) {
+	cfg := nfqueue.Config{
+		NfQueue:      number,
+		MaxQueueLen:  queueLen,
+		MaxPacketLen: 0xffff,
+		Copymode:     nfqueue.NfQnlCopyPacket,
+		AfFamily:     unix.AF_UNSPEC,
+	}
+	if gso {
+		cfg.Flags = nfqueue.NfQaCfgFlagGSO
+	} else {
+		cfg.Flags = nfqueue.NfQaCfgFlagConntrack
+	}
+	nf, err := nfqueue.Open(&cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open packet queue %d: %w; it needs root and the kernel's NETFILTER_NETLINK_QUEUE", number, err)
+	}
+	// A container without the right to exceed the system's limit does with less.
+	if err := nf.Con.SetReadBuffer(queueBuffer); err != nil && !errors.Is(err, unix.EPERM) {
+		return nil, errors.Join(fmt.Errorf("size the buffer of packet queue %d: %w", number, err), nf.Close())
+	}
+	return &Queue{number, nf, counters}, nil
+}
+
+// Run brings packets to a worker until ctx ends. It returns an error when the
+// kernel gives no more: packets of the queue are dropped from then on.
+func (q *Queue) Run(ctx context.Context, e *Engine) error {
+	worker := e.NewOutbound()
+	fatal := make(chan error, 1)
+	err := q.nf.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
+		if p, ok := q.packet(a); ok {
+			v, contents := worker.Handle(p)
+			e.verdict(p, v, contents)
+		}
+		return 0
+	}, func(err error) int {
+		switch {
+		case ctx.Err() != nil:
+			return 1
+		case errors.Is(err, unix.ENOBUFS):
+			q.counters.QueueOverflow.Add(1)
+			return 0
+		}
+		fatal <- err
+		return 1
+	})
+	if err != nil {
+		return fmt.Errorf("take packet queue %d: %w; another program may read it", q.number, err)
+	}
+	select {
+	case <-ctx.Done():
+		q.nf.Close()
+		return ctx.Err()
+	case err := <-fatal:
+		return fmt.Errorf("read packet queue %d: %w", q.number, err)
+	}
+}
+
+func (q *Queue) packet(a nfqueue.Attribute) (p Queued, ok bool) {
+	if a.PacketID == nil || a.Payload == nil {
+		return p, false
+	}
+	p = Queued{ID: *a.PacketID, Packet: *a.Payload, Queue: q, New: a.CtInfo == nil || *a.CtInfo == ctNew}
+	if a.CapLen != nil && int(*a.CapLen) > len(p.Packet) {
+		q.counters.QueueCut.Add(1)
+		q.nf.SetVerdict(p.ID, nfqueue.NfDrop)
+		return p, false
+	}
+	if a.SkbInfo != nil && len(*a.SkbInfo) >= 4 {
+		p.ChecksumPending = binary.BigEndian.Uint32(*a.SkbInfo)&skbChecksumNotReady != 0
+	}
+	return p, true
+}
+
+// Verdict implements Verdicts.
+func (q *Queue) Verdict(id uint32, v Verdict, contents []byte) error {
+	switch v {
+	case Accept:
+		return q.nf.SetVerdict(id, nfqueue.NfAccept)
+	case Replace:
+		return q.nf.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(contents))
+	case Drop:
+		return q.nf.SetVerdict(id, nfqueue.NfDrop)
+	}
+	return fmt.Errorf("verdict %d on a packet of queue %d", v, q.number)
+}

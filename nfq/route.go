@@ -1,0 +1,98 @@
+package nfq
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// deviceMTU lets the device carry what was larger than the path's MTU before
+// it was encrypted.
+const deviceMTU = 65535
+
+// rulePriority is the place of our routing rule: after the local table, which
+// is always first, and before what hosts usually have.
+const rulePriority = 100
+
+// Route brings the device up, and makes the kernel's check of a packet's
+// source (rp_filter, RFC 3704) succeed for what comes by it, strict or not:
+// the check looks for the route back to the source; nftables has marked the
+// packet, and for the mark there is a table in which all routes lead to the
+// device. Nothing is ever sent by that table, since no packet that leaves has
+// the mark.
+func Route(device string, mark uint32, table int) error {
+	link, err := netlink.LinkByName(device)
+	if err != nil {
+		return fmt.Errorf("find the device %s: %w", device, err)
+	}
+	for key, value := range map[string]string{
+		"ipv4/conf/" + device + "/src_valid_mark": "1",
+		"ipv6/conf/" + device + "/accept_ra":      "0",
+		"ipv6/conf/" + device + "/addr_gen_mode":  "1", // no address of its own
+	} {
+		err := os.WriteFile(filepath.Join("/proc/sys/net", key), []byte(value), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // a host without IPv6
+			return fmt.Errorf("configure the device %s: %w", device, err)
+		}
+	}
+	if err := netlink.LinkSetMTU(link, deviceMTU); err != nil {
+		return fmt.Errorf("set the MTU of %s: %w", device, err)
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return fmt.Errorf("bring %s up: %w", device, err)
+	}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		err := routeFamily(link, family, mark, table)
+		if err != nil && !(family == unix.AF_INET6 && noFamily(err)) {
+			return fmt.Errorf("route marked packets to %s: %w", device, err)
+		}
+	}
+	return nil
+}
+
+func routeFamily(link netlink.Link, family int, mark uint32, table int) error {
+	if err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Table: table, Family: family, Dst: everything(family), Scope: netlink.SCOPE_LINK}); err != nil {
+		return err
+	}
+	err := netlink.RuleAdd(rule(family, mark, table))
+	if errors.Is(err, unix.EEXIST) { // a daemon that was killed left it
+		return nil
+	}
+	return err
+}
+
+// everything is the destination of a default route.
+func everything(family int) *net.IPNet {
+	bits := 32
+	if family == unix.AF_INET6 {
+		bits = 128
+	}
+	return &net.IPNet{IP: make(net.IP, bits/8), Mask: net.CIDRMask(0, bits)}
+}
+
+func rule(family int, mark uint32, table int) *netlink.Rule {
+	r := netlink.NewRule()
+	r.Family, r.Priority, r.Mark, r.Table = family, rulePriority, mark, table
+	r.IifName = "lo" // of lookups that begin here, as that check does; not of packets that are forwarded
+	return r
+}
+
+func noFamily(err error) bool {
+	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENODEV)
+}
+
+// Unroute removes what Route made beside the device.
+func Unroute(mark uint32, table int) error {
+	var errs []error
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		if err := netlink.RuleDel(rule(family, mark, table)); err != nil && !errors.Is(err, unix.ENOENT) && !noFamily(err) {
+			errs = append(errs, fmt.Errorf("remove the routing rule for mark %#x: %w", mark, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,171 @@
+package nfq
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/filter/packet"
+	"github.com/ipsecfw/ipsecfw/ipsec"
+)
+
+// SA is a pair of SAs at work.
+type SA struct {
+	*ipsec.ChildSA
+	Out     Sealer
+	In      Opener
+	PathMTU int // of the path between the outer addresses, in bytes of IP packet
+	Since   time.Time
+}
+
+// maxOuter is the largest ESP packet that the SA's path takes whole, when the
+// IP header before it has ipHeader bytes.
+func (sa *SA) maxOuter(ipHeader int) int {
+	if sa.UDPEncap {
+		ipHeader += udpHeaderLen
+	}
+	return sa.PathMTU - ipHeader
+}
+
+// maxPayload is the longest IP payload that the SA carries in one piece, when
+// the clear packet's own header has ipHeader bytes.
+func (sa *SA) maxPayload(ipHeader int) int {
+	if sa.Mode == ipsec.Transport {
+		return sa.Out.MaxPlaintext(sa.maxOuter(ipHeader))
+	}
+	return sa.Out.MaxPlaintext(sa.maxOuter(headerLen(sa.RemoteAddr.Addr()))) - ipHeader
+}
+
+func headerLen(a netip.Addr) int {
+	if a.Is4() {
+		return packet.IPv4HeaderLen
+	}
+	return packet.IPv6HeaderLen
+}
+
+// covers reports whether the SA's selectors allow a packet that goes out.
+func (sa *SA) covers(p *packet.Packet) bool {
+	return matchAny(sa.Local, p.Src, p, p.SrcPort) && matchAny(sa.Remote, p.Dst, p, p.DstPort)
+}
+
+// admits reports whether the SA's selectors allow a packet that came in
+// (RFC 4301 section 5.2).
+func (sa *SA) admits(p *packet.Packet) bool {
+	return matchAny(sa.Remote, p.Src, p, p.SrcPort) && matchAny(sa.Local, p.Dst, p, p.DstPort)
+}
+
+func matchAny(ts []ipsec.TrafficSelector, a netip.Addr, p *packet.Packet, port uint16) bool {
+	for i := range ts {
+		if ts[i].Match(a, p.Protocol, port, p.HasPorts) {
+			return true
+		}
+	}
+	return false
+}
+
+// SAD is the security association database (RFC 4301 section 4.4.2). It is
+// read without a lock, and copied when it changes.
+type SAD struct {
+	mu  sync.Mutex // held by writers
+	cur atomic.Pointer[sadState]
+}
+
+type sadState struct {
+	inbound  map[ipsec.SPI]*SA
+	outbound map[outKey][]*SA // the newest first
+}
+
+// outKey narrows the search for an outbound SA: all have the rule in common,
+// those of transport mode the peer's address too.
+type outKey struct {
+	rule   string
+	remote netip.Addr
+}
+
+func keyOf(sa *SA) outKey {
+	if sa.Mode == ipsec.Transport {
+		return outKey{sa.Policy, sa.RemoteAddr.Addr()}
+	}
+	return outKey{rule: sa.Policy}
+}
+
+// NewSAD returns an empty SAD.
+func NewSAD() *SAD {
+	d := &SAD{}
+	d.cur.Store(&sadState{})
+	return d
+}
+
+func (d *SAD) change(f func(s *sadState)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.cur.Load()
+	s := &sadState{maps.Clone(old.inbound), maps.Clone(old.outbound)}
+	if s.inbound == nil {
+		s.inbound, s.outbound = map[ipsec.SPI]*SA{}, map[outKey][]*SA{}
+	}
+	f(s)
+	d.cur.Store(s)
+}
+
+// Add puts a pair of SAs to work.
+func (d *SAD) Add(sa *SA) {
+	d.change(func(s *sadState) {
+		k := keyOf(sa)
+		s.inbound[sa.InSPI] = sa
+		s.outbound[k] = append([]*SA{sa}, s.outbound[k]...)
+	})
+}
+
+// Remove takes a pair out by its inbound SPI and wipes its keys; it returns
+// nil when there is none.
+func (d *SAD) Remove(spi ipsec.SPI) *SA {
+	var sa *SA
+	d.change(func(s *sadState) {
+		if sa = s.inbound[spi]; sa == nil {
+			return
+		}
+		delete(s.inbound, spi)
+		k := keyOf(sa)
+		rest := slices.DeleteFunc(slices.Clone(s.outbound[k]), func(x *SA) bool { return x == sa })
+		if len(rest) == 0 {
+			delete(s.outbound, k)
+		} else {
+			s.outbound[k] = rest
+		}
+	})
+	if sa != nil {
+		sa.Out.Wipe()
+		sa.In.Wipe()
+	}
+	return sa
+}
+
+// Inbound finds the SA of a packet that came for an SPI, or nil.
+func (d *SAD) Inbound(spi ipsec.SPI) *SA { return d.cur.Load().inbound[spi] }
+
+// Outbound finds the newest SA that a rule has for a packet, or nil.
+func (d *SAD) Outbound(rule string, p *packet.Packet) *SA {
+	s := d.cur.Load()
+	for _, sa := range s.outbound[outKey{rule, p.Dst}] {
+		if sa.covers(p) {
+			return sa
+		}
+	}
+	for _, sa := range s.outbound[outKey{rule: rule}] {
+		if sa.covers(p) {
+			return sa
+		}
+	}
+	return nil
+}
+
+// All returns the pairs of SAs, the oldest first.
+func (d *SAD) All() []*SA {
+	out := slices.Collect(maps.Values(d.cur.Load().inbound))
+	slices.SortFunc(out, func(a, b *SA) int { return a.Since.Compare(b.Since) })
+	return out
+}

@@ -1,0 +1,243 @@
+package test
+
+import (
+	"bytes"
+	"fmt"
+	"net/rpc"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"text/template"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipsecfw/ipsecfw/test/lab"
+)
+
+const psk = "correct horse battery staple"
+
+// connection is an IKE SA with one Child SA, of the same name, as strongSwan
+// is to have it.
+type connection struct {
+	Name              string
+	Local, Remote     string // addresses, which are the identities with a preshared key
+	Mode              string // transport or tunnel
+	LocalTS, RemoteTS string // "dynamic" is the addresses
+	LocalID, RemoteID string // with certificates: the names in them
+	Certificate       string // file of the own certificate; empty for a preshared key
+}
+
+// charon is a strongSwan daemon, in a host or in a guest.
+type charon struct {
+	dir string
+	run func(command []string) (string, error)
+}
+
+var strongswanConf = template.Must(template.New("strongswan.conf").Parse(`
+charon {
+  load = random nonce openssl pem pkcs1 pkcs8 x509 revocation constraints pubkey aes sha2 hmac gcm kdf drbg {{.Kernel}} socket-default vici
+  retransmit_tries = 3
+  install_virtual_ip = no
+  filelog {
+    f {
+      path = {{.Dir}}/charon.log
+      time_format = %T
+      default = 1
+      knl = 2
+      flush_line = yes
+    }
+  }
+  plugins {
+    vici {
+      socket = unix://{{.Dir}}/vici
+    }
+  }
+}
+swanctl {
+  load = random nonce openssl pem pkcs1 pkcs8 x509 pubkey
+}
+`))
+
+var swanctlConf = template.Must(template.New("swanctl.conf").Parse(`
+connections {
+{{- range .Connections}}
+  {{.Name}} {
+    version = 2
+    local_addrs = {{.Local}}
+    remote_addrs = {{.Remote}}
+    proposals = aes256gcm16-prfsha256-x25519,aes128-sha256-modp2048
+    local {
+{{- if .Certificate}}
+      auth = pubkey
+      certs = {{.Certificate}}
+      id = {{.LocalID}}
+{{- else}}
+      auth = psk
+      id = {{.Local}}
+{{- end}}
+    }
+    remote {
+{{- if .Certificate}}
+      auth = pubkey
+      id = {{.RemoteID}}
+{{- else}}
+      auth = psk
+      id = {{.Remote}}
+{{- end}}
+    }
+    children {
+      {{.Name}} {
+        mode = {{.Mode}}
+        esp_proposals = aes256gcm16,chacha20poly1305
+        local_ts = {{.LocalTS}}
+        remote_ts = {{.RemoteTS}}
+      }
+    }
+  }
+{{- end}}
+}
+secrets {
+  ike-1 {
+    secret = "{{.Secret}}"
+  }
+}
+`))
+
+// configure writes strongSwan's files. Kernel names the plugins that install
+// SAs.
+func (c *charon) configure(t *testing.T, kernel string, connections ...connection) {
+	t.Helper()
+	var b bytes.Buffer
+	must(t, strongswanConf.Execute(&b, map[string]any{"Kernel": kernel, "Dir": c.dir}))
+	c.write(t, "strongswan.conf", b.Bytes())
+	b.Reset()
+	must(t, swanctlConf.Execute(&b, map[string]any{"Connections": connections, "Secret": psk}))
+	c.write(t, "swanctl.conf", b.Bytes())
+}
+
+// trust gives strongSwan a certificate, to be named NAME.pem.
+func (c *charon) trust(t *testing.T, a *authority, name, address string) {
+	t.Helper()
+	cert, key := a.issue(t, name, address)
+	c.write(t, "x509ca/ca.pem", a.pem)
+	c.write(t, "x509/"+name+".pem", cert)
+	c.write(t, "private/"+name+".pem", key)
+}
+
+func (c *charon) write(t *testing.T, name string, content []byte) {
+	t.Helper()
+	path := filepath.Join(c.dir, name)
+	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	must(t, os.WriteFile(path, content, 0o600))
+}
+
+func (c *charon) env() []string {
+	return []string{"STRONGSWAN_CONF=" + c.dir + "/strongswan.conf", "SWANCTL_DIR=" + c.dir}
+}
+
+const charonPath = "/usr/lib/ipsec/charon"
+
+// startCharon starts strongSwan in a host, with its user-space ESP: tunnel
+// mode only, always UDP-encapsulated, for traffic that is not between the
+// addresses of IKE.
+func startCharon(t *testing.T, h *lab.Host, c *charon, connections ...connection) {
+	t.Helper()
+	need(t, charonPath, "swanctl", "/usr/lib/ipsec/plugins/libstrongswan-gcm.so", "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so")
+	c.configure(t, "kernel-libipsec kernel-netlink", connections...)
+	c.run = func(command []string) (string, error) {
+		out, err := h.Command(command[0], command[1:]...).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, out)
+		}
+		return string(out), err
+	}
+	// Its process ID is at a fixed place in /run: each gets a /run of its own.
+	cmd := h.Command("sh", "-c", "mount -t tmpfs none /run && exec "+charonPath)
+	cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
+	cmd.Env = append(os.Environ(), c.env()...)
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		c.show(t)
+	})
+	c.load(t)
+}
+
+// startGuestCharon starts strongSwan in a guest, with the ESP of its kernel.
+func startGuestCharon(t *testing.T, guest *rpc.Client, c *charon, connections ...connection) {
+	t.Helper()
+	need(t, charonPath, "swanctl", "/usr/lib/ipsec/plugins/libstrongswan-gcm.so")
+	c.configure(t, "kernel-netlink", connections...)
+	c.run = func(command []string) (string, error) {
+		var out string
+		err := guest.Call("Guest.Run", command, &out)
+		return out, err
+	}
+	must(t, guest.Call("Guest.Start", Daemon{[]string{charonPath}, c.env(), filepath.Join(c.dir, "console")}, nil))
+	t.Cleanup(func() { c.show(t) })
+	c.load(t)
+}
+
+// show shows strongSwan's log if the test has failed.
+func (c *charon) show(t *testing.T) {
+	if t.Failed() {
+		log, _ := os.ReadFile(filepath.Join(c.dir, "charon.log"))
+		t.Logf("log of strongSwan:\n%s", log)
+	}
+}
+
+func (c *charon) swanctl(args ...string) (string, error) {
+	command := append([]string{"env"}, c.env()...)
+	command = append(command, "swanctl")
+	return c.run(append(append(command, args...), "--uri", "unix://"+c.dir+"/vici"))
+}
+
+// load waits for strongSwan and loads connections and secrets.
+func (c *charon) load(t *testing.T) {
+	t.Helper()
+	var err error
+	eventually(t, patience, "strongSwan answers", func() bool {
+		if _, missing := os.Stat(c.dir + "/vici"); missing != nil {
+			return false
+		}
+		_, err = c.swanctl("--load-all", "--noprompt", "--file", c.dir+"/swanctl.conf")
+		return err == nil || !strings.Contains(err.Error(), "connecting to")
+	})
+	must(t, err)
+}
+
+// initiate makes strongSwan establish a connection.
+func (c *charon) initiate(t *testing.T, name string) {
+	t.Helper()
+	_, err := c.swanctl("--initiate", "--child", name, "--timeout", "30")
+	must(t, err)
+}
+
+// terminate makes strongSwan end a connection.
+func (c *charon) terminate(t *testing.T, name string) {
+	t.Helper()
+	_, err := c.swanctl("--terminate", "--ike", name, "--timeout", "10")
+	must(t, err)
+}
+
+var childSA = regexp.MustCompile(`\{([^{}]*\bspi-in=[^{}]*)\}`)
+
+// children lists the keys and values of strongSwan's Child SAs.
+func (c *charon) children(t *testing.T) []map[string]string {
+	t.Helper()
+	out, err := c.swanctl("--list-sas", "--raw")
+	must(t, err)
+	var list []map[string]string
+	for _, match := range childSA.FindAllStringSubmatch(out, -1) {
+		child := map[string]string{}
+		for _, field := range strings.Fields(match[1]) {
+			key, value, _ := strings.Cut(field, "=")
+			child[key] = value
+		}
+		list = append(list, child)
+	}
+	return list
+}
