@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -86,11 +87,8 @@ func (s Selector) Check() error {
 		default:
 			return fmt.Errorf("%w: a side is missing; use any, me, an address, a subnet or a range", ErrSelector)
 		}
-		for _, a := range []struct{ valid, plain bool }{
-			{side.first.IsValid(), !side.first.Is4In6() && side.first.Zone() == ""},
-			{side.last.IsValid(), !side.last.Is4In6() && side.last.Zone() == ""},
-		} {
-			if !a.valid || !a.plain {
+		for _, a := range []netip.Addr{side.first, side.last} {
+			if !a.IsValid() || a.Is4In6() || a.Zone() != "" {
 				return fmt.Errorf("%w: %s is not a plain IPv4 or IPv6 address or range", ErrSelector, side)
 			}
 		}
@@ -108,6 +106,9 @@ func (s Selector) Check() error {
 		if !r.Any() && (!s.HasProtocol || !packet.HasPorts(s.Protocol)) {
 			return fmt.Errorf("%w: a port needs the protocol tcp, udp, sctp or udplite", ErrSelector)
 		}
+	}
+	if s.tuples() > maxTuples {
+		return fmt.Errorf("%w: its ranges make up more than %d subnets and port prefixes; use subnets, or fewer ranges in one filter", ErrSelector, maxTuples)
 	}
 	return nil
 }

@@ -77,16 +77,14 @@ func New(entries []Entry, generation uint64) (*SPD, error) {
 		)
 	})
 	for i := range s.directions {
-		if err := s.compile(Direction(i + 1)); err != nil {
-			return nil, err
-		}
+		s.compile(Direction(i + 1))
 	}
 	return s, nil
 }
 
 // compile cuts the entries into tuples, in order of decision, and files each
 // under its shape and in its group.
-func (s *SPD) compile(d Direction) error {
+func (s *SPD) compile(d Direction) {
 	dir := &s.directions[d-1]
 	shapes, groups := map[Shape]*index{}, groups{at: map[groupKey]int{}}
 	for i := range s.entries {
@@ -95,11 +93,7 @@ func (s *SPD) compile(d Direction) error {
 			if mirror && !e.Mirrored {
 				continue
 			}
-			tuples, ok := tuplesOf(e.Selector, d, mirror)
-			if !ok {
-				return fmt.Errorf("%s: %s: %w: its ranges need more than %d subnets and port prefixes; write subnets, or fewer ranges in one filter",
-					e.Position, e, ErrSelector, maxTuples)
-			}
+			tuples := tuplesOf(e.Selector, d, mirror)
 			if len(tuples) == 0 {
 				continue
 			}
@@ -130,7 +124,6 @@ func (s *SPD) compile(d Direction) error {
 	for _, f := range dir.families {
 		slices.SortFunc(f, func(a, b index) int { return cmp.Compare(a.best, b.best) })
 	}
-	return nil
 }
 
 // Generation returns the number that New was given.

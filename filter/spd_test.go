@@ -146,7 +146,7 @@ func TestNewRefusesInvalidAction(t *testing.T) {
 func TestNewRefusesTooManyTuples(t *testing.T) {
 	wide := Range(addr("::1"), addr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"))
 	_, err := New([]Entry{{Name: "r", Selector: tcp(wide, wide, PortRange{1, 65534}, PortRange{1, 65534}), Action: Block}}, 1)
-	if err == nil || !strings.Contains(err.Error(), "write subnets") {
+	if err == nil || !strings.Contains(err.Error(), "use subnets") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -58,18 +58,23 @@ func (t Tuple) SrcPrefix() netip.Prefix { return netip.PrefixFrom(t.Src, int(t.S
 // DstPrefix returns the destination addresses of the tuple.
 func (t Tuple) DstPrefix() netip.Prefix { return netip.PrefixFrom(t.Dst, int(t.DstBits)) }
 
-// maxTuples bounds the tuples of one filter in one direction. A range of
-// addresses needs at most 62 prefixes in IPv4 and 254 in IPv6, a range of
-// ports 30: only a filter of several awkward ranges comes near.
+// maxTuples bounds the tuples of a selector in one direction and family. A
+// range of addresses needs at most 62 prefixes in IPv4 and 254 in IPv6, a
+// range of ports 30: only several awkward ranges together come near.
 const maxTuples = 1 << 14
+
+// tuples returns how many tuples of one family the selector is cut into.
+func (s Selector) tuples() int {
+	v6 := s.From.first.Is6() || s.To.first.Is6()
+	return len(s.From.prefixes(v6)) * len(s.To.prefixes(v6)) * len(s.FromPort.prefixes()) * len(s.ToPort.prefixes())
+}
 
 // tuplesOf cuts what a selector matches in one direction, straight or
 // mirrored, into tuples: the product of the prefixes of its sides and ports.
-// ok is false when there would be more than maxTuples.
-func tuplesOf(s Selector, d Direction, mirror bool) (out []Tuple, ok bool) {
+func tuplesOf(s Selector, d Direction, mirror bool) (out []Tuple) {
 	local, remote := s.Ends(d, mirror)
 	if remote.Side.kind == SideMe {
-		return nil, true
+		return nil
 	}
 	src, dst := local, remote
 	if d == Inbound {
@@ -81,9 +86,6 @@ func tuplesOf(s Selector, d Direction, mirror bool) (out []Tuple, ok bool) {
 			continue
 		}
 		srcs, dsts := src.Side.prefixes(v6), dst.Side.prefixes(v6)
-		if len(out)+len(srcs)*len(dsts)*len(srcPorts)*len(dstPorts) > maxTuples {
-			return nil, false
-		}
 		for _, sa := range srcs {
 			for _, da := range dsts {
 				for _, sp := range srcPorts {
@@ -106,7 +108,7 @@ func tuplesOf(s Selector, d Direction, mirror bool) (out []Tuple, ok bool) {
 			}
 		}
 	}
-	return out, true
+	return out
 }
 
 // key is a packet's fields, or a tuple's, as plain words: hashed and masked

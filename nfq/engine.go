@@ -80,15 +80,13 @@ func (e *Engine) SetSPD(s *filter.SPD) { e.spd.Store(s) }
 // SAD returns the SAs at work. Adding to it is Install's part.
 func (e *Engine) SAD() *SAD { return e.sad }
 
-// Install puts a pair of SAs to work and sends the packets that waited for it.
-func (e *Engine) Install(sa *SA) {
-	e.sad.Add(sa)
-	e.release(sa.Policy)
-}
+// Install puts a pair of SAs to work, on standby as SAD.Add says. Release
+// sends what waited for it.
+func (e *Engine) Install(sa *SA, standby bool) { e.sad.Add(sa, standby) }
 
-// release tries again what waits for a rule. What still finds no SA goes back
+// Release tries again what waits for a rule. What still finds no SA goes back
 // into the hold.
-func (e *Engine) release(rule string) {
+func (e *Engine) Release(rule string) {
 	e.releasing.Lock()
 	defer e.releasing.Unlock()
 	for _, p := range e.hold.take(func(p *held) bool { return p.Rule == rule }) {

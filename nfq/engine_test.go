@@ -223,8 +223,8 @@ func TestThere(t *testing.T) {
 				rule, port = "echo", 7
 			}
 			a, b := pair(t, rule, tt.mode, tt.encap, tt.client, tt.server)
-			c.Install(a)
-			s.Install(b)
+			c.Install(a, false)
+			s.Install(b, false)
 			want := clear(tt.client, tt.server, tt.protocol, 40000, port, 0x10, tt.data)
 			in := bytes.Clone(want)
 			if tt.pending {
@@ -313,7 +313,8 @@ func TestHold(t *testing.T) {
 		t.Errorf("%d dropped, want 2", n)
 	}
 	a, _ := pair(t, "staff", ipsec.Transport, false, client4, server4)
-	h.Install(a)
+	h.Install(a, false)
+	h.Release("staff")
 	for id := uint32(3); id <= 5; id++ {
 		if h.verdicts[id] != Replace {
 			t.Errorf("packet %d: verdict %d, want it sealed", id, h.verdicts[id])
@@ -347,7 +348,8 @@ func TestNarrowSA(t *testing.T) {
 	h.NewOutbound().Handle(Queued{ID: 1, Packet: clear(client4, server4, packet.TCP, 1, 8443, 2, nil), Queue: h})
 	a, _ := pair(t, "staff", ipsec.Transport, false, client4, server4)
 	a.ChildSA.Local[0].StartPort, a.ChildSA.Local[0].EndPort = 2, 2
-	h.Install(a)
+	h.Install(a, false)
+	h.Release("staff")
 	if len(h.verdicts) != 0 {
 		t.Errorf("verdicts %v, want none", h.verdicts)
 	}
@@ -392,7 +394,7 @@ func TestRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newHost(t, server4, 0)
 			a, b := pair(t, "staff", tt.mode, false, client4, server4)
-			s.Install(b)
+			s.Install(b, false)
 			in := s.NewInbound(tt.encap)
 			in.Receive(append(make([]byte, ipsock.Headroom), tt.make(t, a)...), ipsock.Headroom,
 				netip.AddrPortFrom(server4, 0), netip.AddrPortFrom(client4, 0), 0)
@@ -414,8 +416,8 @@ func TestConfirm(t *testing.T) {
 		t.Run(mode.String(), func(t *testing.T) {
 			c, s := newHost(t, client4, 0), newHost(t, server4, 0)
 			a, b := pair(t, "echo", mode, false, client4, server4)
-			c.Install(a)
-			s.Install(b)
+			c.Install(a, false)
+			s.Install(b, false)
 			pkt := clear(client4, server4, packet.UDP, 40000, 7, 0, make([]byte, 3000))
 			v, contents := c.NewOutbound().Handle(Queued{ID: 1, Packet: pkt, New: true, Queue: c})
 			if v != Replace {
@@ -436,10 +438,16 @@ func TestSAD(t *testing.T) {
 	older, _ := pair(t, "staff", ipsec.Transport, false, client4, server4)
 	newer, _ := pair(t, "staff", ipsec.Transport, false, client4, server4)
 	newer.ChildSA.InSPI, newer.ChildSA.OutSPI, newer.Since = 0x2001, 0x2002, time.Unix(2, 0)
-	d.Add(older)
-	d.Add(newer)
+	waiting, _ := pair(t, "staff", ipsec.Transport, false, client4, server4)
+	waiting.ChildSA.InSPI, waiting.ChildSA.OutSPI = 0x3001, 0x3002
+	d.Add(older, false)
+	d.Add(newer, false)
+	d.Add(waiting, true)
 	var p packet.Packet
 	packet.Parse(clear(client4, server4, packet.TCP, 1, 8443, 2, nil), &p)
+	if d.Inbound(0x3001) != waiting {
+		t.Error("the SA on standby does not receive")
+	}
 	if d.Outbound("staff", &p) != newer {
 		t.Error("the newest SA is not the one in use")
 	}
@@ -455,8 +463,12 @@ func TestSAD(t *testing.T) {
 	if d.Remove(0x2001) != nil {
 		t.Error("removed twice")
 	}
-	if len(d.All()) != 1 || d.Inbound(0x1001) != older {
+	if len(d.All()) != 2 || d.Inbound(0x1001) != older {
 		t.Error("the older SA is not there")
+	}
+	d.Remove(0x1001)
+	if d.Outbound("staff", &p) != waiting {
+		t.Error("the SA on standby is not in use after all others went")
 	}
 }
 
@@ -469,7 +481,7 @@ func FuzzReceive(f *testing.F) {
 		}
 		s := newHost(t, server4, 0)
 		a, own := pair(t, "staff", mode, false, client4, server4)
-		s.Install(own)
+		s.Install(own, false)
 		in := s.NewInbound(false)
 		local, remote := netip.AddrPortFrom(server4, 0), netip.AddrPortFrom(client4, 0)
 		in.Receive(append(make([]byte, ipsock.Headroom), b...), ipsock.Headroom, local, remote, 0)

@@ -66,7 +66,7 @@ func (o *Outbound) wait(q Queued, rule string) (Verdict, []byte) {
 	e.keep(held{Queued: q, Rule: rule, Clear: o.p})
 	e.cfg.Acquirer.Acquire(rule, o.p.Src, o.p.Dst, &o.p)
 	if e.sad.Outbound(rule, &o.p) != nil { // installed since we looked
-		go e.release(rule)
+		go e.Release(rule)
 	}
 	return Held, nil
 }

@@ -75,7 +75,7 @@ type SAD struct {
 
 type sadState struct {
 	inbound  map[ipsec.SPI]*SA
-	outbound map[outKey][]*SA // the newest first
+	outbound map[outKey][]*SA // the first that covers a packet is used: the newest, but for those on standby
 }
 
 // outKey narrows the search for an outbound SA: all have the rule in common,
@@ -111,12 +111,18 @@ func (d *SAD) change(f func(s *sadState)) {
 	d.cur.Store(s)
 }
 
-// Add puts a pair of SAs to work.
-func (d *SAD) Add(sa *SA) {
+// Add puts a pair of SAs to work. On standby it receives, and sends only once
+// the others that could have been removed: so does who answers a rekey, until
+// the peer is known to have the new SA (RFC 7296 section 2.8).
+func (d *SAD) Add(sa *SA, standby bool) {
 	d.change(func(s *sadState) {
 		k := keyOf(sa)
 		s.inbound[sa.InSPI] = sa
-		s.outbound[k] = append([]*SA{sa}, s.outbound[k]...)
+		if standby {
+			s.outbound[k] = append(slices.Clone(s.outbound[k]), sa)
+		} else {
+			s.outbound[k] = append([]*SA{sa}, s.outbound[k]...)
+		}
 	})
 }
 
@@ -147,7 +153,7 @@ func (d *SAD) Remove(spi ipsec.SPI) *SA {
 // Inbound finds the SA of a packet that came for an SPI, or nil.
 func (d *SAD) Inbound(spi ipsec.SPI) *SA { return d.cur.Load().inbound[spi] }
 
-// Outbound finds the newest SA that a rule has for a packet, or nil.
+// Outbound finds the SA that a rule has for a packet, or nil.
 func (d *SAD) Outbound(rule string, p *packet.Packet) *SA {
 	s := d.cur.Load()
 	for _, sa := range s.outbound[outKey{rule, p.Dst}] {

@@ -9,6 +9,8 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
+
+	"github.com/ipsecfw/ipsecfw/filter"
 )
 
 // socketBuffer bounds in bytes what one transaction may send, and what the
@@ -171,14 +173,7 @@ func (s set) add(c *nftables.Conn, table *nftables.Table, number uint32) error {
 	}
 	elements := make([]nftables.SetElement, len(s.tuples))
 	for i := range s.tuples {
-		b := make([]byte, 0, keyType.Bytes)
-		for _, k := range s.keys {
-			b = k.field.appendValue(b, &s.tuples[i])
-			for len(b)%registerBytes != 0 {
-				b = append(b, 0)
-			}
-		}
-		elements[i].Key = b
+		elements[i].Key = s.element(&s.tuples[i])
 	}
 	most := (math.MaxUint16 - 4) / (elementOverhead + int(keyType.Bytes))
 	for len(elements) > 0 {
@@ -189,4 +184,17 @@ func (s set) add(c *nftables.Conn, table *nftables.Table, number uint32) error {
 		elements = elements[n:]
 	}
 	return nil
+}
+
+// element returns the key of a tuple: its fields one after another, each with
+// zeros to the end of its last register.
+func (s set) element(t *filter.Tuple) []byte {
+	b := make([]byte, 0, 64) // all registers
+	for _, k := range s.keys {
+		b = k.field.appendValue(b, t)
+		for len(b)%registerBytes != 0 {
+			b = append(b, 0)
+		}
+	}
+	return b
 }

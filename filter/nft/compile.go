@@ -181,7 +181,7 @@ func linkExemptions() []rule {
 		{v4, match{ip4Daddr, multicast4, expr.CmpOpEq, []byte{224, 0, 0, 0}}, accept},
 		{v4, is(daddrType, native(unix.RTN_BROADCAST)...), accept},
 		{v6, match{ip6Daddr, multicast6, expr.CmpOpEq, multicast6}, accept},
-		{v6, protocol(unix.IPPROTO_ICMPV6), is(ip6HopLimit, 254),
+		{v6, protocol(unix.IPPROTO_ICMPV6), is(ip6HopLimit, ndHopLimit),
 			match{icmp6Type, nil, expr.CmpOpGte, []byte{ndFirst}},
 			match{icmp6Type, nil, expr.CmpOpLte, []byte{ndLast}}, accept},
 	}

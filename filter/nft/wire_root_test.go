@@ -98,8 +98,8 @@ type path struct {
 	src, dst string // addresses at its ends
 }
 
-// packet is a UDP datagram, and what should become of it.
-type packet struct {
+// datagram is a UDP packet, and what should become of it.
+type datagram struct {
 	name     string
 	src, dst string // addresses and ports
 	mark     uint32 // the sending socket's
@@ -118,7 +118,7 @@ const (
 // open is a port that every policy here permits.
 const open = 7000
 
-func (w *wires) check(way path, packets []packet) {
+func (w *wires) check(way path, packets []datagram) {
 	w.t.Helper()
 	for _, p := range packets {
 		if got := w.send(way, p); got != p.want {
@@ -127,7 +127,7 @@ func (w *wires) check(way path, packets []packet) {
 	}
 }
 
-func (w *wires) send(way path, p packet) fate {
+func (w *wires) send(way path, p datagram) fate {
 	w.t.Helper()
 	src, dst := netip.MustParseAddrPort(p.src), netip.MustParseAddrPort(p.dst)
 	listener := w.socket(way.to, netip.AddrPortFrom(netip.IPv6Unspecified(), dst.Port()), 0)
@@ -144,7 +144,7 @@ func (w *wires) send(way path, p packet) fate {
 	patience := 5 * time.Second
 	if p.want == lost {
 		// When what is sent later has arrived, this would have.
-		if got := w.send(way, packet{"follower", way.src + ":0", fmt.Sprintf("%s:%d", way.dst, open), 0, 1, arrives}); got != arrives {
+		if got := w.send(way, datagram{"follower", way.src + ":0", fmt.Sprintf("%s:%d", way.dst, open), 0, 1, arrives}); got != arrives {
 			w.t.Fatalf("%s: the packet to the open port after it %s", p.name, got)
 		}
 		patience = 10 * time.Millisecond
@@ -180,7 +180,7 @@ func wirePolicy(t testing.TB) *filter.SPD {
 func TestEgress(t *testing.T) {
 	w := newWires(t)
 	must(t, Apply(Compile(wirePolicy(t), testConfig)))
-	w.check(path{w.host, w.peer, "10.77.1.1", "10.77.1.2"}, []packet{
+	w.check(path{w.host, w.peer, "10.77.1.1", "10.77.1.2"}, []datagram{
 		{"permitted", "10.77.1.1:0", "10.77.1.2:7000", 0, 1, arrives},
 		{"permitted, IPv6", "[fd77:1::1]:0", "[fd77:1::2]:7000", 0, 1, arrives},
 		{"permitted, link-local", "[fe80::1:1%peer]:0", "[fe80::1:2%peer]:7000", 0, 1, arrives},
@@ -207,7 +207,7 @@ func TestEgress(t *testing.T) {
 func TestIngress(t *testing.T) {
 	w := newWires(t)
 	must(t, Apply(Compile(wirePolicy(t), testConfig)))
-	w.check(path{w.peer, w.host, "10.77.1.2", "10.77.1.1"}, []packet{
+	w.check(path{w.peer, w.host, "10.77.1.2", "10.77.1.1"}, []datagram{
 		{"permitted", "10.77.1.2:0", "10.77.1.1:7000", 0, 1, arrives},
 		{"permitted, IPv6", "[fd77:1::2]:0", "[fd77:1::1]:7000", 0, 1, arrives},
 		{"permitted, link-local", "[fe80::1:2%host]:0", "[fe80::1:1%host]:7000", 0, 1, arrives},
@@ -233,18 +233,18 @@ func TestIngress(t *testing.T) {
 func TestForwarded(t *testing.T) {
 	w := newWires(t)
 	must(t, Apply(Compile(wirePolicy(t), testConfig)))
-	w.check(path{w.peer, w.behind, "10.77.1.2", "10.77.2.2"}, []packet{
+	w.check(path{w.peer, w.behind, "10.77.1.2", "10.77.2.2"}, []datagram{
 		{"forwarded", "10.77.1.2:0", "10.77.2.2:7001", 0, 1, arrives},
 		{"forwarded, IPv6", "[fd77:1::2]:0", "[fd77:2::2]:7001", 0, 1, arrives},
 	})
 	// Under the host's address it speaks for the host, as far as the wire shows.
 	nftCommand(t, "add table ip nat; add chain ip nat out { type nat hook postrouting priority srcnat; }; add rule ip nat out ip saddr 10.77.1.2 masquerade")
-	w.check(path{w.peer, w.behind, "10.77.1.2", "10.77.2.2"}, []packet{
+	w.check(path{w.peer, w.behind, "10.77.1.2", "10.77.2.2"}, []datagram{
 		{"forwarded under the host's address", "10.77.1.2:0", "10.77.2.2:7001", 0, 1, lost},
 	})
 	// The host's own packet is no less its own for a foreign address.
 	nftCommand(t, "add rule ip nat out udp dport 7001 snat to 10.77.3.3")
-	w.check(path{w.host, w.behind, "10.77.2.1", "10.77.2.2"}, []packet{
+	w.check(path{w.host, w.behind, "10.77.2.1", "10.77.2.2"}, []datagram{
 		{"under a foreign address", "10.77.2.1:0", "10.77.2.2:7001", 0, 1, refused},
 	})
 }

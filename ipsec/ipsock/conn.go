@@ -48,7 +48,7 @@ type Conn struct {
 }
 
 // ListenUDP opens a UDP socket on a port of every address of one family. Its
-// packets carry a mark (SO_MARK); with gro set, the kernel may give several
+// packets carry a mark (SO_MARK) unless it is 0; with gro set, the kernel may give several
 // datagrams of one sender at once.
 func ListenUDP(v6 bool, port uint16, mark uint32, gro bool) (*Conn, error) {
 	network, address := "udp4", "0.0.0.0"
@@ -98,7 +98,10 @@ func listen(network, address string, c *Conn, mark uint32, gro bool) (*Conn, err
 // that is better.
 func (c *Conn) configure(fd int, mark uint32, gro bool) error {
 	type option struct{ level, name, value int }
-	opts := []option{{unix.SOL_SOCKET, unix.SO_MARK, int(mark)}}
+	var opts []option
+	if mark != 0 { // which needs CAP_NET_ADMIN
+		opts = append(opts, option{unix.SOL_SOCKET, unix.SO_MARK, int(mark)})
+	}
 	if c.v6 {
 		opts = append(opts,
 			option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1},

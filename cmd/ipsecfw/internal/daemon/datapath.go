@@ -66,9 +66,10 @@ func (j *joint) Install(c ike.InstallChild) error {
 	if err != nil {
 		return err
 	}
-	j.engine.Install(&nfq.SA{ChildSA: sa, Out: out, In: in, PathMTU: mtu, Since: time.Now()})
-	j.log.Info("SA installed", "rule", sa.Policy, "mode", sa.Mode, "local", sa.LocalAddr, "remote", sa.RemoteAddr,
-		"in", sa.InSPI, "out", sa.OutSPI, "encryption", sa.Encr, "udp", sa.UDPEncap)
+	j.engine.Install(&nfq.SA{ChildSA: sa, Out: out, In: in, PathMTU: mtu, Since: time.Now()}, c.Standby)
+	// If we are the responder, the answer by which the peer gets its SA should
+	// go before the packets that waited: not from this goroutine, then.
+	go j.engine.Release(sa.Policy)
 	return nil
 }
 
@@ -98,11 +99,7 @@ func pathMTU(local, remote netip.Addr) (int, error) {
 }
 
 // Remove implements ike.DataPath.
-func (j *joint) Remove(in ipsec.SPI, reason string) {
-	if sa := j.engine.SAD().Remove(in); sa != nil {
-		j.log.Info("SA removed", "rule", sa.Policy, "remote", sa.RemoteAddr, "in", sa.InSPI, "out", sa.OutSPI, "reason", reason)
-	}
-}
+func (j *joint) Remove(in ipsec.SPI, _ string) { j.engine.SAD().Remove(in) }
 
 // Failed implements ike.DataPath. The Manager has logged why.
 func (j *joint) Failed(rule string, remote netip.Addr, _ error) {
