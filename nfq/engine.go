@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ipsecfw/ipsecfw/filter"
 )
@@ -25,7 +26,6 @@ type Queued struct {
 	ID              uint32
 	Packet          []byte // from the IP header; several segments in one when the stack left cutting to us
 	ChecksumPending bool   // the TCP or UDP checksum is to be completed
-	New             bool   // connection tracking has not confirmed the flow yet, or cannot tell
 	Queue           Verdicts
 }
 
@@ -43,7 +43,8 @@ type Config struct {
 	Wire     Wire
 	Acquirer Acquirer
 	Injector Injector
-	Hold     int // packets; 0 for DefaultHold
+	Hold     int              // packets; 0 for DefaultHold
+	Now      func() time.Time // nil for time.Now
 	Log      *slog.Logger
 }
 
@@ -66,6 +67,9 @@ type Engine struct {
 func NewEngine(cfg Config) *Engine {
 	if cfg.Hold == 0 {
 		cfg.Hold = DefaultHold
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	e := &Engine{cfg: cfg, sad: NewSAD()}
 	e.hold.limit = cfg.Hold

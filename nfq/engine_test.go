@@ -208,12 +208,12 @@ func TestThere(t *testing.T) {
 		{"UDP encapsulation", ipsec.Transport, true, client4, server4, packet.TCP, []byte("hello"), false, Replace},
 		{"IPv6", ipsec.Transport, false, client6, server6, packet.TCP, []byte("hello"), true, Replace},
 		{"IPv6, UDP encapsulation", ipsec.Transport, true, client6, server6, packet.UDP, []byte("hello"), true, Replace},
-		{"tunnel", ipsec.Tunnel, false, client4, server4, packet.TCP, []byte("hello"), true, Drop},
+		{"tunnel", ipsec.Tunnel, false, client4, server4, packet.TCP, []byte("hello"), true, Replace},
 		{"large from the stack", ipsec.Transport, false, client4, server4, packet.TCP, big, true, Drop},
 		{"large, UDP encapsulation", ipsec.Transport, true, client4, server4, packet.TCP, big, true, Drop},
 		{"large, IPv6", ipsec.Transport, false, client6, server6, packet.TCP, big, true, Drop},
-		{"large, tunnel", ipsec.Tunnel, true, client4, server4, packet.TCP, big, true, Drop},
-		{"large datagram", ipsec.Transport, false, client4, server4, packet.UDP, big, false, Drop},
+		{"large, tunnel", ipsec.Tunnel, true, client4, server4, packet.TCP, big, true, Replace},
+		{"large datagram", ipsec.Transport, false, client4, server4, packet.UDP, big, false, Replace},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -409,25 +409,40 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// The first packet of a flow that is sent by other means leaves an ESP packet
-// without contents in its place, for connection tracking.
+// A packet that is sent by other means leaves an ESP packet without contents
+// in its place, for connection tracking: one for each flow and while.
 func TestConfirm(t *testing.T) {
 	for _, mode := range []ipsec.Mode{ipsec.Transport, ipsec.Tunnel} {
 		t.Run(mode.String(), func(t *testing.T) {
 			c, s := newHost(t, client4, 0), newHost(t, server4, 0)
+			now := time.Unix(1000, 0)
+			c.cfg.Now = func() time.Time { return now }
 			a, b := pair(t, "echo", mode, false, client4, server4)
 			c.Install(a, false)
 			s.Install(b, false)
-			pkt := clear(client4, server4, packet.UDP, 40000, 7, 0, make([]byte, 3000))
-			v, contents := c.NewOutbound().Handle(Queued{ID: 1, Packet: pkt, New: true, Queue: c})
-			if v != Replace {
-				t.Fatalf("verdict %d, want Replace", v)
+			o := c.NewOutbound()
+			steps := []struct {
+				after time.Duration
+				port  uint16
+				want  Verdict
+			}{
+				{0, 40000, Replace}, {time.Second, 40000, Drop}, {0, 40001, Replace}, {confirmEvery, 40000, Replace},
 			}
-			if got := carry(t, c, s, contents); len(got) != 1 || len(got[0]) != len(pkt) {
-				t.Errorf("%d packets reached the stack, want the one", len(got))
+			for i, step := range steps {
+				now = now.Add(step.after)
+				pkt := clear(client4, server4, packet.UDP, step.port, 7, 0, make([]byte, 3000))
+				v, contents := o.Handle(Queued{ID: 1, Packet: pkt, Queue: c})
+				if v != step.want {
+					t.Errorf("packet %d: verdict %d, want %d", i, v, step.want)
+				}
+				s.injected = nil
+				if got := carry(t, c, s, contents); len(got) != 1 || len(got[0]) != len(pkt) {
+					t.Errorf("packet %d: %d packets reached the stack, want the one", i, len(got))
+				}
+				c.sent = nil
 			}
-			if s.Counters.InDummy.Load() != 1 {
-				t.Error("no packet without contents came")
+			if n := s.Counters.InDummy.Load(); n != 3 {
+				t.Errorf("%d packets without contents came, want 3", n)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package nfq
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"net/netip"
 
 	"github.com/ipsecfw/ipsecfw/filter"
@@ -23,12 +24,13 @@ type Outbound struct {
 	engine *Engine
 	p      packet.Packet
 	seg    packet.Segmenter
+	flows  confirmed
 	buf    []byte
 }
 
 // NewOutbound returns a worker.
 func (e *Engine) NewOutbound() *Outbound {
-	return &Outbound{engine: e, buf: make([]byte, 0, 2*maxPacket)}
+	return &Outbound{engine: e, flows: confirmed{seed: maphash.MakeSeed()}, buf: make([]byte, 0, 2*maxPacket)}
 }
 
 // Handle decides on a queued packet and sends what is to be sent. The
@@ -89,7 +91,7 @@ func (o *Outbound) protect(q Queued, sa *SA) (Verdict, []byte) {
 	if sa.Mode == ipsec.Transport && o.p.Len-o.p.HeaderLen <= room {
 		return o.replace(pkt, sa)
 	}
-	return o.send(pkt, sa, q.New)
+	return o.send(pkt, sa)
 }
 
 // maxSegment is the MSS that leaves IP payloads of at most room bytes.
@@ -147,7 +149,7 @@ func finish(b []byte, p *packet.Packet, protocol uint8) {
 
 // send seals a packet and sends it by the Wire, which fragments it where the
 // path is narrower.
-func (o *Outbound) send(pkt []byte, sa *SA, isNew bool) (Verdict, []byte) {
+func (o *Outbound) send(pkt []byte, sa *SA) (Verdict, []byte) {
 	clear, next := o.plaintext(pkt, sa)
 	out, err := sa.Out.Seal(o.buf[:0], clear, next)
 	switch {
@@ -159,10 +161,7 @@ func (o *Outbound) send(pkt []byte, sa *SA, isNew bool) (Verdict, []byte) {
 		return Drop, nil
 	}
 	o.transmit(sa, out, len(out), 1)
-	if isNew {
-		return o.confirm(sa)
-	}
-	return Drop, nil
+	return o.confirm(sa)
 }
 
 // plaintext is what of a packet is sealed, and its next header.
@@ -180,13 +179,13 @@ func inESP(a netip.Addr) uint8 {
 	return ipv6InESP
 }
 
-// confirm lets an ESP packet without contents go in place of the first packet
-// of a flow that was sent by other means. Were it dropped, connection tracking
-// would not know the flow, and the host's other rules would refuse its
-// answers.
+// confirm lets an ESP packet without contents go in place of a packet that was
+// sent by other means, once for each flow and while. Were all dropped,
+// connection tracking would not know the flow, and the host's other rules
+// would refuse its answers.
 func (o *Outbound) confirm(sa *SA) (Verdict, []byte) {
 	local, remote := sa.LocalAddr.Addr(), sa.RemoteAddr.Addr()
-	if local.Is4() != o.p.Is4() {
+	if local.Is4() != o.p.Is4() || !o.flows.due(&o.p, o.engine.cfg.Now()) {
 		return Drop, nil
 	}
 	outer := packet.Packet{Src: local, Dst: remote, HeaderLen: headerLen(local), NextHeaderAt: 9}
@@ -242,7 +241,10 @@ func (o *Outbound) cut(pkt []byte, sa *SA, room int) (Verdict, []byte) {
 		o.transmit(sa, out, size, count)
 	}
 	o.buf = out[:0]
-	return Drop, nil
+	if sa.Mode == ipsec.Tunnel {
+		return o.confirm(sa)
+	}
+	return Drop, nil // a handshake went before, in packets that fit
 }
 
 func (o *Outbound) transmit(sa *SA, out []byte, size, count int) {

@@ -20,10 +20,6 @@ const queueBuffer = 16 << 20
 // Flags in NFQA_SKB_INFO, from linux/netfilter/nfnetlink_queue.h.
 const skbChecksumNotReady = 1
 
-// ctNew is a conntrack state of NFQA_CT_INFO: the first packet of a flow
-// (IP_CT_NEW in linux/netfilter/nf_conntrack_common.h).
-const ctNew = 2
-
 // Queue is one queue of the kernel's NFQUEUE.
 type Queue struct {
 	number   uint16
@@ -44,8 +40,6 @@ func OpenQueue(number uint16, gso bool, counters *Counters) (*Queue, error) {
 	}
 	if gso {
 		cfg.Flags = nfqueue.NfQaCfgFlagGSO
-	} else {
-		cfg.Flags = nfqueue.NfQaCfgFlagConntrack
 	}
 	nf, err := nfqueue.Open(&cfg)
 	if err != nil {
@@ -96,7 +90,7 @@ func (q *Queue) packet(a nfqueue.Attribute) (p Queued, ok bool) {
 	if a.PacketID == nil || a.Payload == nil {
 		return p, false
 	}
-	p = Queued{ID: *a.PacketID, Packet: *a.Payload, Queue: q, New: a.CtInfo == nil || *a.CtInfo == ctNew}
+	p = Queued{ID: *a.PacketID, Packet: *a.Payload, Queue: q}
 	if a.CapLen != nil && int(*a.CapLen) > len(p.Packet) {
 		q.counters.QueueCut.Add(1)
 		q.nf.SetVerdict(p.ID, nfqueue.NfDrop)

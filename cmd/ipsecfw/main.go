@@ -66,9 +66,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	err := app.RunContext(ctx, args)
 	var usage usageError
+	var bad badFile
 	switch {
 	case err == nil:
 		return exitGood
+	case errors.As(err, &bad): // as a compiler says it, so that editors find the place
+		fmt.Fprintln(stderr, err)
+		return exitFailed
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "ipsecfw: %v: see \"ipsecfw --help\"\n", err)
 		return exitUsage

@@ -104,7 +104,6 @@ func (c *Conn) configure(fd int, mark uint32, gro bool) error {
 	}
 	if c.v6 {
 		opts = append(opts,
-			option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1},
 			option{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1},
 			option{unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1},
 			option{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT})
@@ -113,6 +112,9 @@ func (c *Conn) configure(fd int, mark uint32, gro bool) error {
 			option{unix.IPPROTO_IP, unix.IP_PKTINFO, 1},
 			option{unix.IPPROTO_IP, unix.IP_RECVTOS, 1},
 			option{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT})
+	}
+	if c.v6 && !c.raw {
+		opts = append(opts, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1})
 	}
 	if gro {
 		opts = append(opts, option{unix.IPPROTO_UDP, unix.UDP_GRO, 1})

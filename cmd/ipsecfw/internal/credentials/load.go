@@ -7,12 +7,45 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
+	"github.com/ipsecfw/ipsecfw/rules"
 )
 
-// A Reader returns the content of a file that a rule names.
+// A Reader returns the content of a file, by its path as a rule names it.
 type Reader func(path string) ([]byte, error)
+
+// Load returns a rule's methods of authentication, the preferred first. The
+// error holds all that is wrong, one thing to a line, each with the rule's
+// position and the file.
+func Load(n rules.Negotiation, read Reader) ([]ike.AuthMethod, error) {
+	var methods []ike.AuthMethod
+	var errs []error
+	for _, a := range n.Auth {
+		m, err := load(a, read)
+		if err != nil {
+			errs = append(errs, err...)
+			continue
+		}
+		methods = append(methods, m)
+	}
+	for i, err := range errs {
+		errs[i] = fmt.Errorf("%s: rule %q: %w", n.Position, n.Rule, err)
+	}
+	return methods, errors.Join(errs...)
+}
+
+func load(a rules.Authentication, read Reader) (ike.AuthMethod, []error) {
+	if c := a.Certificate; c != nil {
+		return certificate(c, read)
+	}
+	s, err := parse(read, a.PresharedKey.File, secret)
+	if err != nil {
+		return nil, []error{err}
+	}
+	return ike.PresharedKey{Secret: s}, nil
+}
 
 // parse reads the file at a path; what is wrong with it is said with the
 // path.
@@ -20,7 +53,7 @@ func parse[T any](read Reader, path string, as func([]byte) (T, error)) (T, erro
 	var v T
 	b, err := read(path)
 	if err != nil {
-		return v, fmt.Errorf("cannot be read: %w", err)
+		return v, err // which names the file
 	}
 	if v, err = as(b); err != nil {
 		return v, fmt.Errorf("%s: %w", path, err)
@@ -28,28 +61,24 @@ func parse[T any](read Reader, path string, as func([]byte) (T, error)) (T, erro
 	return v, nil
 }
 
-func presharedKey(file string, read Reader) (ike.PresharedKey, error) {
-	s, err := parse(read, file, secret)
-	return ike.PresharedKey{Secret: s}, err
-}
-
 // certificate reads our certificate with its key, and the authorities that
 // we believe. Whether they are valid today is for the negotiation to say.
-func certificate(authority, own, key string, read Reader) (ike.Certificate, error) {
-	roots, rootsErr := parse(read, authority, certificates)
-	chain, chainErr := parse(read, own, ownChain)
-	signer, keyErr := parse(read, key, privateKey)
-	if err := errors.Join(rootsErr, chainErr, keyErr); err != nil {
-		return ike.Certificate{}, err
+func certificate(c *rules.Certificate, read Reader) (ike.AuthMethod, []error) {
+	roots, rootsErr := parse(read, c.Authority, certificates)
+	chain, chainErr := parse(read, c.Own, ownChain)
+	key, keyErr := parse(read, c.Key, privateKey)
+	errs := slices.DeleteFunc([]error{rootsErr, chainErr, keyErr}, func(err error) bool { return err == nil })
+	if len(errs) > 0 {
+		return nil, errs
 	}
-	if !owns(signer, chain[0]) {
-		return ike.Certificate{}, fmt.Errorf("%s: the key is not that of the certificate %q in %s: name the file of its key", key, chain[0].Subject, own)
+	if !owns(key, chain[0]) {
+		return nil, []error{fmt.Errorf("%s: the key is not that of the certificate %q in %s: name the file of its key", c.Key, chain[0].Subject, c.Own)}
 	}
 	authorities := x509.NewCertPool()
-	for _, c := range roots {
-		authorities.AddCert(c)
+	for _, root := range roots {
+		authorities.AddCert(root)
 	}
-	return ike.Certificate{Chain: chain, Key: signer, Authorities: authorities, Roots: roots}, nil
+	return ike.Certificate{Chain: chain, Key: key, Authorities: authorities, Roots: roots}, nil
 }
 
 // ownChain reads our certificate and those of its issuers.

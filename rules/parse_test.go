@@ -1,0 +1,269 @@
+package rules
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/filter"
+	"github.com/ipsecfw/ipsecfw/ipsec"
+)
+
+var update = flag.Bool("update", false, "write what Parse and Print give to the files in testdata")
+
+func files(t testing.TB, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no %s: %v", pattern, err)
+	}
+	return names
+}
+
+func read(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// golden compares got with the file, or writes it with -update.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(name, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := read(t, name); !bytes.Equal(got, want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+	}
+}
+
+func mustParse(t testing.TB, name string, src []byte) *File {
+	t.Helper()
+	f, err := Parse(name, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// withoutPositions returns f as it would be on no line.
+func withoutPositions(f *File) *File {
+	g := *f
+	g.Path = ""
+	g.Lists, g.Actions, g.Rules = nil, nil, nil
+	for _, l := range f.Lists {
+		l.Position = Position{}
+		filters := l.Filters
+		l.Filters = nil
+		for _, x := range filters {
+			x.Position = Position{}
+			l.Filters = append(l.Filters, x)
+		}
+		g.Lists = append(g.Lists, l)
+	}
+	for _, a := range f.Actions {
+		a.Position = Position{}
+		g.Actions = append(g.Actions, a)
+	}
+	for _, r := range f.Rules {
+		r.Position = Position{}
+		g.Rules = append(g.Rules, r)
+	}
+	return &g
+}
+
+// checkRoundTrip checks that what f prints is f, and prints the same.
+func checkRoundTrip(t *testing.T, f *File) []byte {
+	t.Helper()
+	printed := f.Print()
+	g, err := Parse("printed", printed)
+	if err != nil {
+		t.Fatalf("what is printed does not parse: %v\n%s", err, printed)
+	}
+	if a, b := withoutPositions(f), withoutPositions(g); !reflect.DeepEqual(a, b) {
+		t.Errorf("got  %+v\nfrom %+v\n%s", b, a, printed)
+	}
+	if again := g.Print(); !bytes.Equal(printed, again) {
+		t.Errorf("printed\n%s\nand again\n%s", printed, again)
+	}
+	return printed
+}
+
+func TestGood(t *testing.T) {
+	for _, name := range files(t, "testdata/good/*.yaml") {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			f := mustParse(t, filepath.Base(name), read(t, name))
+			golden(t, strings.TrimSuffix(name, ".yaml")+".printed", checkRoundTrip(t, f))
+			if _, err := filter.New(f.SPDEntries(), 1); err != nil {
+				t.Errorf("the SPD refuses the entries: %v", err)
+			}
+		})
+	}
+}
+
+// Each broken file has beside it what is said of it.
+func TestBroken(t *testing.T) {
+	names := files(t, "testdata/broken/*.yaml")
+	if len(names) < 20 {
+		t.Errorf("%d broken files, want at least 20", len(names))
+	}
+	for _, name := range names {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			_, err := Parse(filepath.Base(name), read(t, name))
+			var all *Errors
+			if !errors.As(err, &all) {
+				t.Fatalf("error is %T %v, want *Errors", err, err)
+			}
+			golden(t, strings.TrimSuffix(name, ".yaml")+".want", []byte(err.Error()+"\n"))
+			for _, e := range all.List {
+				if e.Problem == "" || e.Hint == "" || e.Line < 1 || e.Column < 1 || e.File != filepath.Base(name) {
+					t.Errorf("incomplete: %+v", e)
+				}
+				if !errors.Is(err, e) {
+					t.Errorf("%v is not among the errors that unwrap", e)
+				}
+			}
+		})
+	}
+}
+
+func TestPayroll(t *testing.T) {
+	f := mustParse(t, "payroll.yaml", read(t, "testdata/good/payroll.yaml"))
+	tcp := func(s filter.Selector, p uint8) filter.Selector { s.Protocol, s.HasProtocol = p, true; return s }
+	want := []filter.Entry{
+		{Name: "dns", List: "lookups", Position: "payroll.yaml:9:7", Mirrored: true, Action: filter.Permit,
+			Selector: tcp(filter.Selector{From: filter.Me(), To: filter.Address(netip.MustParseAddr("10.9.0.53")), ToPort: filter.PortRange{Lo: 53, Hi: 53}}, 17)},
+		{Name: "staff", List: "staff", Position: "payroll.yaml:7:7", Mirrored: true, Action: filter.Negotiate,
+			Selector: tcp(filter.Selector{From: filter.Subnet(netip.MustParsePrefix("10.1.0.0/16")), To: filter.Me(), ToPort: filter.PortRange{Lo: 8443, Hi: 8443}}, 6)},
+		{Name: "rest", List: "everything", Position: "payroll.yaml:11:7", Mirrored: true, Action: filter.Block,
+			Selector: filter.Selector{From: filter.Any(), To: filter.Me()}},
+	}
+	if got := f.SPDEntries(); !reflect.DeepEqual(got, want) {
+		t.Errorf("entries\n%+v\nwant\n%+v", got, want)
+	}
+	ns := f.Negotiations()
+	n, ok := ns["staff"]
+	if len(ns) != 1 || !ok {
+		t.Fatalf("negotiations %+v", ns)
+	}
+	var proposals []string
+	for i, p := range n.Proposals {
+		if int(p.Number) != i+1 || p.Protocol != ipsec.ProtoESP {
+			t.Errorf("proposal %d: %+v", i, p)
+		}
+		proposals = append(proposals, p.String())
+	}
+	if got := strings.Join(proposals, " "); got != "ESP:aes256gcm16-esn-noesn ESP:chacha20poly1305-esn-noesn" {
+		t.Errorf("proposals %s", got)
+	}
+	if n.Rule != "staff" || n.Mode != ipsec.Transport || n.Lifetime != time.Hour || n.ForceUDP || n.Position != "payroll.yaml:21:5" || len(n.Auth) != 2 {
+		t.Errorf("negotiation %+v", n)
+	}
+	if c := n.Auth[0].Certificate; c == nil || *c != (Certificate{"ca.pem", "host.pem", "host.key"}) || n.Auth[1].PresharedKey.File != "psk" {
+		t.Errorf("authentication %+v", n.Auth)
+	}
+}
+
+func TestFull(t *testing.T) {
+	f := mustParse(t, "full.yaml", read(t, "testdata/good/full.yaml"))
+	n := f.Negotiations()["Büro & lager"]
+	if n.Mode != ipsec.Tunnel || n.TunnelLocal != netip.MustParseAddr("192.0.2.1") || n.TunnelPeer != netip.MustParseAddr("198.51.100.7") ||
+		n.Lifetime != 90*time.Minute || !n.ForceUDP || n.OwnID != "branch@example.com" || n.PeerID != "true" ||
+		len(n.Proposals) != 1 || n.Proposals[0].String() != "ESP:aes128gcm16-noesn" {
+		t.Errorf("negotiation %+v", n)
+	}
+	if six := f.Negotiations()["six"]; len(six.Proposals) != 3 || six.Mode != ipsec.Transport {
+		t.Errorf("negotiation by default %+v", six)
+	}
+	actions := map[string]filter.Action{}
+	for _, e := range f.SPDEntries() {
+		actions[e.Name] = e.Action
+	}
+	if actions["no telnet"] != filter.Block || actions["pings"] != filter.Permit {
+		t.Errorf("actions %v", actions)
+	}
+	ike := f.IKE()
+	if len(ike) != 2 || ike[0].String() != "IKE:aes256gcm16-prfsha384-ecp384" ||
+		ike[1].String() != "IKE:aes256-aes128-prfsha256-prfsha512-sha256-sha512-x25519-modp2048" || ike[1].Number != 2 {
+		t.Errorf("IKE proposals %v", ike)
+	}
+	if f.KeyExchange.Lifetime != 4*time.Hour || f.KeyExchange.Liveness != 10*time.Second {
+		t.Errorf("key exchange %+v", f.KeyExchange)
+	}
+}
+
+func TestDefaultKeyExchange(t *testing.T) {
+	f := mustParse(t, "minimal.yaml", read(t, "testdata/good/minimal.yaml"))
+	ike := f.IKE()
+	if len(ike) != 2 ||
+		ike[0].String() != "IKE:aes256gcm16-aes128gcm16-chacha20poly1305-prfsha256-prfsha384-prfsha512-x25519-ecp256-modp2048-ecp384" ||
+		ike[1].String() != "IKE:aes256-aes128-prfsha256-prfsha384-prfsha512-sha256-sha384-sha512-x25519-ecp256-modp2048-ecp384" {
+		t.Errorf("IKE proposals %v", ike)
+	}
+	if f.KeyExchange.Lifetime != 8*time.Hour || f.KeyExchange.Liveness != 30*time.Second {
+		t.Errorf("key exchange %+v", f.KeyExchange)
+	}
+}
+
+// A key that someone wrote into the rule file by mistake does not come back
+// in a message, which may go to a log.
+func TestSecretsAreNotRepeated(t *testing.T) {
+	const secret = "hunter2-correct-horse"
+	for _, auth := range []string{
+		"[{preshared-key: " + secret + "}]",
+		"[{preshared-key: [" + secret + "]}]",
+		"[{preshared-key: {file: [" + secret + "]}}]",
+		"[" + secret + "]",
+		secret,
+		"[{certificate: " + secret + "}]",
+		`[{certificate: {authority: a, own: b, key: "-----BEGIN\n` + secret + `"}}]`,
+	} {
+		_, err := Parse("r.yaml", []byte("version: 1\nname: x\nfilter-lists: {a: [{from: any, to: me}]}\nfilter-actions: {s: {negotiate: {}}}\n"+
+			"rules: [{name: a, filter-list: a, action: s, authentication: "+auth+"}]\n"))
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: error %v", auth, err)
+		}
+	}
+}
+
+// Whatever a file holds, Parse returns, and says where an error is; what it
+// accepts prints and parses again, and makes an SPD.
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"testdata/good/*.yaml", "testdata/broken/*.yaml"} {
+		for _, name := range files(f, pattern) {
+			f.Add(read(f, name))
+		}
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		file, err := Parse("f.yaml", src)
+		if err == nil {
+			checkRoundTrip(t, file)
+			if _, err := filter.New(file.SPDEntries(), 1); err != nil {
+				t.Errorf("the SPD refuses the entries: %v", err)
+			}
+			return
+		}
+		var all *Errors
+		if !errors.As(err, &all) || len(all.List) == 0 {
+			t.Fatalf("error is %T %v", err, err)
+		}
+		lines := bytes.Count(src, []byte("\n")) + 1
+		for _, e := range all.List {
+			if e.Line < 1 || e.Line > lines || e.Column < 1 || e.Problem == "" || e.Hint == "" || strings.Contains(e.Error(), "\n") {
+				t.Errorf("%q has no place or hint in %d lines: %+v", e.Error(), lines, e)
+			}
+		}
+	})
+}

@@ -1,0 +1,88 @@
+package rules
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/ipsecfw/ipsecfw/filter"
+)
+
+// readProtocol reads an upper-layer protocol by keyword or number.
+func (r *reader) readProtocol(n *node, s *filter.Selector) {
+	const write = "protocol: tcp, or another keyword or number from 1 to 255"
+	text, ok := r.readText(n, `"protocol"`, write)
+	if !ok {
+		return
+	}
+	p, known := filter.ProtocolNumber(text)
+	if !known {
+		v, err := number(text)
+		switch {
+		case text == "any":
+			r.report(n.at, `unknown protocol "any"`, `remove "protocol" for any protocol`)
+			return
+		case err != nil:
+			words := filter.ProtocolKeywords()
+			r.report(n.at, fmt.Sprintf("unknown protocol %q", text), didYouMean(text, words, "write its number, or one of "+strings.Join(words, ", ")))
+			return
+		case v < 1 || v > 255:
+			r.report(n.at, fmt.Sprintf("protocol %s is out of bounds", text), `write 1 to 255, or remove "protocol" for any`)
+			return
+		}
+		p = uint8(v)
+	}
+	switch p {
+	case 43, 44, 60:
+		r.report(n.at, fmt.Sprintf("protocol %d is an IPv6 extension header, and filters match what comes behind it", p), "write the upper-layer protocol, as in protocol: tcp")
+		return
+	}
+	s.Protocol, s.HasProtocol = p, true
+}
+
+// readPorts reads a port or a range LOW-HIGH.
+func (r *reader) readPorts(n *node, name string, into *filter.PortRange) {
+	text, ok := r.readText(n, fmt.Sprintf("%q", name), fmt.Sprintf("%s: PORT or %s: LOW-HIGH, and a filter for each range", name, name))
+	if !ok {
+		return
+	}
+	low, high, isRange := strings.Cut(text, "-")
+	if !isRange {
+		high = low
+	}
+	var ports [2]uint16
+	for i, s := range []string{low, high} {
+		v, err := number(strings.TrimSpace(s))
+		switch {
+		case err != nil:
+			r.report(n.at, fmt.Sprintf("%q of %s is no port", name, text), fmt.Sprintf("write a number or two, as in %s: 443 or %s: 1024-65535", name, name))
+			return
+		case v < 0 || v > 65535 || v == 0 && !isRange:
+			r.report(n.at, fmt.Sprintf("port %d does not exist", v), fmt.Sprintf("write 1 to 65535, or remove %q for any port", name))
+			return
+		}
+		ports[i] = uint16(v)
+	}
+	if ports[0] > ports[1] {
+		r.report(n.at, fmt.Sprintf("port range %s runs backwards", text), fmt.Sprintf("write %d-%d", ports[1], ports[0]))
+		return
+	}
+	if ports[1] == 0 {
+		r.report(n.at, "port 0 does not exist", fmt.Sprintf("write 1 to 65535, or remove %q for any port", name))
+		return
+	}
+	*into = filter.PortRange{Lo: ports[0], Hi: ports[1]}
+	if into.Any() {
+		*into = filter.PortRange{}
+	}
+}
+
+// number returns a decimal number that is written the plain way: other ways,
+// such as a leading 0, mean different things to different readers of YAML.
+func number(text string) (int, error) {
+	v, err := strconv.Atoi(text)
+	if err == nil && strconv.Itoa(v) != text {
+		err = strconv.ErrSyntax
+	}
+	return v, err
+}

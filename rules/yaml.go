@@ -1,0 +1,227 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// kind is what a node of the file is.
+type kind uint8
+
+const (
+	empty kind = iota + 1 // nothing stands there, or null
+	scalar
+	sequence
+	mapping
+)
+
+// String names the kind for a message.
+func (k kind) String() string {
+	switch k {
+	case empty:
+		return "nothing"
+	case scalar:
+		return "a single value"
+	case sequence:
+		return "a list"
+	}
+	return "a mapping"
+}
+
+// node is a value of the file with its place. It is all that the rest of the
+// package sees of YAML.
+type node struct {
+	kind   kind
+	at     Position
+	text   string // of a scalar
+	quoted bool   // the scalar stands in quotes, and is text whatever it looks like
+	items  []*node
+	fields []field
+}
+
+// field is a key of a mapping with its value.
+type field struct {
+	key   string
+	at    Position
+	value *node
+}
+
+// maxDepth bounds the nesting of brackets and of lists on one line, which the
+// YAML parser descends into recursively. Rule files need four.
+const maxDepth = 20
+
+// parseYAML returns the one document of src, or nil after it has reported
+// why there is none.
+func parseYAML(r *reporter, src []byte) *node {
+	if !checkText(r, src) {
+		return nil
+	}
+	tokens := lexer.Tokenize(string(src))
+	if !checkTokens(r, tokens) {
+		return nil
+	}
+	file, err := parseTokens(tokens)
+	if err != nil {
+		reportSyntax(r, err)
+		return nil
+	}
+	switch {
+	case len(file.Docs) > 1:
+		r.report(positionOf(file.Docs[1].GetToken()), "a second document begins here", "write one policy in one file, without \"---\" between its parts")
+		return nil
+	case len(file.Docs) == 0 || file.Docs[0].Body == nil:
+		r.report(Position{1, 1}, "the file is empty", "write a policy, beginning with version: 1")
+		return nil
+	}
+	c := converter{r: r}
+	return c.node(file.Docs[0].Body)
+}
+
+// checkText reports bytes that are no text.
+func checkText(r *reporter, src []byte) bool {
+	at := Position{1, 1}
+	for len(src) > 0 {
+		c, n := utf8.DecodeRune(src)
+		if c == utf8.RuneError && n == 1 || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
+			r.report(at, fmt.Sprintf("byte %#02x is no text", src[0]), "write the file in UTF-8, without control characters")
+			return false
+		}
+		src = src[n:]
+		at.Column++
+		if c == '\n' {
+			at = Position{at.Line + 1, 1}
+		}
+	}
+	return true
+}
+
+// checkTokens reports what YAML has and a rule file has not. What it refuses
+// never reaches the parser.
+func checkTokens(r *reporter, tokens token.Tokens) bool {
+	ok := true
+	refuse := func(t *token.Token, problem, hint string) {
+		r.report(positionOf(t), problem, hint)
+		ok = false
+	}
+	flow, dashes, line := 0, 0, 0
+	for _, t := range tokens {
+		if t.Position.Line != line {
+			line, dashes = t.Position.Line, 0
+		}
+		switch t.Type {
+		case token.AnchorType, token.AliasType, token.MergeKeyType:
+			refuse(t, "anchors, aliases and merge keys are not used in a rule file", "write the value in full, or in quotes if it is text")
+		case token.TagType:
+			refuse(t, "tags are not used in a rule file", "write the value without its tag, or in quotes if it is text")
+		case token.DirectiveType:
+			refuse(t, "directives are not used in a rule file", "remove the line")
+		case token.MappingKeyType:
+			refuse(t, "keys with a question mark are not used in a rule file", "write the key as KEY: VALUE")
+		case token.MappingStartType, token.SequenceStartType:
+			flow++
+		case token.MappingEndType, token.SequenceEndType:
+			flow--
+		case token.SequenceEntryType:
+			dashes++
+		}
+		if flow > maxDepth || dashes > maxDepth {
+			refuse(t, "brackets or lists are nested too deeply", "close the brackets before; a rule file nests four deep")
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// parseTokens builds the syntax tree. The parser of the library is large, and
+// this file is read by a daemon with privileges: should it panic on some
+// input, the file is refused and the policy in force stays.
+func parseTokens(tokens token.Tokens) (file *ast.File, err error) {
+	defer func() {
+		if recover() != nil {
+			file, err = nil, errors.New("the parser gave up")
+		}
+	}()
+	return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+}
+
+// reportSyntax reports an error of the parser, with its place if it has one.
+func reportSyntax(r *reporter, err error) {
+	const hint = `check the indentation, close brackets and quotes, and put text that contains ": " in quotes`
+	var at interface {
+		GetToken() *token.Token
+		GetMessage() string
+	}
+	if errors.As(err, &at) && at.GetToken() != nil {
+		r.report(positionOf(at.GetToken()), "the file is no valid YAML: "+at.GetMessage(), hint)
+		return
+	}
+	r.report(Position{1, 1}, "the file is no valid YAML", hint)
+}
+
+func positionOf(t *token.Token) Position {
+	if t == nil || t.Position == nil {
+		return Position{1, 1}
+	}
+	return Position{t.Position.Line, t.Position.Column}
+}
+
+// converter turns the library's tree into nodes.
+type converter struct{ r *reporter }
+
+func (c *converter) node(n ast.Node) *node {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		return c.mapping(n, n.Values)
+	case *ast.MappingValueNode:
+		return c.mapping(n, []*ast.MappingValueNode{n})
+	case *ast.SequenceNode:
+		out := &node{kind: sequence, at: positionOf(n.Start)}
+		for _, v := range n.Values {
+			out.items = append(out.items, c.node(v))
+		}
+		return out
+	case *ast.LiteralNode:
+		return &node{kind: scalar, at: positionOf(n.Start), text: n.Value.Value, quoted: true}
+	case *ast.StringNode:
+		t := n.GetToken()
+		quoted := t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
+		return &node{kind: scalar, at: positionOf(t), text: n.Value, quoted: quoted}
+	case nil, *ast.NullNode:
+		out := &node{kind: empty, at: Position{1, 1}}
+		if n != nil {
+			out.at = positionOf(n.GetToken())
+		}
+		return out
+	}
+	return &node{kind: scalar, at: positionOf(n.GetToken()), text: n.GetToken().Value}
+}
+
+func (c *converter) mapping(n ast.Node, values []*ast.MappingValueNode) *node {
+	out := &node{kind: mapping, at: positionOf(n.GetToken())}
+	for i, v := range values {
+		f := field{at: positionOf(v.Key.GetToken()), value: c.node(v.Value)}
+		switch key := v.Key.(type) {
+		case *ast.StringNode:
+			f.key = key.Value
+		default:
+			f.key = key.GetToken().Value
+		}
+		if f.value.kind == empty {
+			f.value.at = f.at // the library places nothing somewhere behind the colon
+		}
+		// A mapping in braces begins at its brace, one without at its first key.
+		if m, ok := n.(*ast.MappingNode); i == 0 && (!ok || !m.IsFlowStyle) {
+			out.at = f.at
+		}
+		out.fields = append(out.fields, f)
+	}
+	return out
+}
