@@ -42,7 +42,7 @@ func run(m *testing.M) (status int, err error) {
 	program = filepath.Join(dir, "ipsecfw")
 	build := exec.Command("go", "build", "-o", program, "../cmd/ipsecfw")
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building ipsecfw: %v\n%s", err, out) // XXX
+		return 0, fmt.Errorf("building ipsecfw: %w\n%s", err, out)
 	}
 	return m.Run(), nil
 }

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/ipsecfw/ipsecfw/filter/packet"
 	"github.com/ipsecfw/ipsecfw/test/lab"
 )
 
@@ -90,19 +92,38 @@ type wire struct {
 	witness  atomic.Pointer[string]
 }
 
-// watch counts what passes an interface between an address of a and one of b.
-// An empty a stands for everyone.
-func watch(t *testing.T, h *lab.Host, ifname string, a, b []string) *wire {
+// fragment tells which packet a fragment is of, in one direction.
+type fragment struct {
+	src netip.Addr
+	id  uint32
+}
+
+func fragmentOf(b []byte, p packet.Packet) fragment {
+	if p.Is4() {
+		return fragment{p.Src, uint32(binary.BigEndian.Uint16(b[4:]))}
+	}
+	return fragment{p.Src, binary.BigEndian.Uint32(b[p.HeaderLen-4:])}
+}
+
+// watch counts what passes an interface between two parties, of whom the
+// addresses are given. A fragment is what its packet's first fragment is.
+func watch(t *testing.T, h *lab.Host, ifname string, left, right []string) *wire {
 	t.Helper()
 	w := new(wire)
-	of := func(addrs []string, addr netip.Addr) bool {
-		return len(addrs) == 0 || slices.Contains(addrs, addr.String())
-	}
+	isOf := func(addrs []string, addr netip.Addr) bool { return slices.Contains(addrs, addr.String()) }
 	var err error
-	w.capture, err = h.Capture(ifname, func(b1 []byte, outgoing bool) {
-		kind, p := lab.Classify(b1)
-		if p.Src.IsValid() && !(of(a, p.Src) && of(b, p.Dst) || of(b, p.Src) && of(a, p.Dst)) {
+	fragments := map[fragment]lab.Kind{}
+	w.capture, err = h.Capture(ifname, func(b []byte, _ bool) {
+		kind, p := lab.Classify(b)
+		if p.Src.IsValid() && !(isOf(left, p.Src) && isOf(right, p.Dst) || isOf(right, p.Src) && isOf(left, p.Dst)) {
 			return
+		}
+		if p.Fragment && p.Protocol == 17 {
+			key := fragmentOf(b, p)
+			if p.FragmentOffset == 0 {
+				fragments[key] = kind
+			}
+			kind = fragments[key]
 		}
 		switch kind {
 		case lab.ESP:
@@ -113,7 +134,7 @@ func watch(t *testing.T, h *lab.Host, ifname string, a, b []string) *wire {
 			}
 		case lab.Clear:
 			w.clear.Add(1)
-			what := fmt.Sprintf("%v:%d → %v:%d, protocol %d, %d bytes: %x", p.Src, p.SrcPort, p.Dst, p.DstPort, p.Protocol, p.Len, b1[:min(len(b1), 128)])
+			what := fmt.Sprintf("%v:%d → %v:%d, protocol %d, %d bytes: %x", p.Src, p.SrcPort, p.Dst, p.DstPort, p.Protocol, p.Len, b[:min(len(b), 128)])
 			w.witness.CompareAndSwap(nil, &what)
 		}
 	})

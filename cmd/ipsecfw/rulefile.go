@@ -1,14 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
@@ -76,19 +73,24 @@ func (r *ruleFile) loadCredentials(file *rules.File, now time.Time) error {
 		}
 		return b, err
 	}
-	negotiations := slices.SortedFunc(maps.Values(file.Negotiations()), func(a, b rules.Negotiation) int {
-		return cmp.Compare(a.Position, b.Position)
-	})
 	var errs []error
-	for _, n := range negotiations {
+	negotiations := file.Negotiations()
+	for _, rule := range file.Rules {
+		n, ok := negotiations[rule.Name]
+		if !ok {
+			continue
+		}
 		methods, err := credentials.Load(n, read)
-		errs = append(errs, err)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		r.warnAboutDates(n, methods, now)
+		if err := r.warnAboutReaders(n); err != nil {
+			errs = append(errs, err)
+		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return r.warnAboutReaders(negotiations)
+	return errors.Join(errs...)
 }
 
 // locate returns the path of a file that the rule file names.
@@ -123,27 +125,20 @@ func (r *ruleFile) warnAboutDates(n rules.Negotiation, methods []ike.AuthMethod,
 }
 
 // warnAboutReaders warns of secrets that everybody on this host can read.
-func (r *ruleFile) warnAboutReaders(negotiations []rules.Negotiation) error {
-	seen := map[string]bool{}
-	for _, n := range negotiations {
-		for _, a := range n.Auth {
-			name := ""
-			if a.Certificate != nil {
-				name = a.Certificate.Key
-			} else {
-				name = a.PresharedKey.File
-			}
-			if seen[name] {
-				continue
-			}
-			seen[name] = true
-			info, err := os.Stat(r.locate(name))
-			if err != nil {
-				return err
-			}
-			if info.Mode().Perm()&0o004 != 0 {
-				r.warn(n, "everybody on this host can read the secret in %s: chmod 600 %s", name, r.locate(name))
-			}
+func (r *ruleFile) warnAboutReaders(n rules.Negotiation) error {
+	for _, a := range n.Auth {
+		var name string
+		if a.Certificate != nil {
+			name = a.Certificate.Key
+		} else {
+			name = a.PresharedKey.File
+		}
+		info, err := os.Stat(r.locate(name))
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o004 != 0 {
+			r.warn(n, "everybody on this host can read the secret in %s: chmod 600 %[1]s", r.locate(name))
 		}
 	}
 	return nil

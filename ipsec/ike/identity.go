@@ -23,6 +23,19 @@ func ParseID(s string) wire.ID {
 	return wire.ID{Kind: wire.IDFQDN, Data: []byte(s)}
 }
 
+// SameID reports whether an identity is the one that a policy names, in the
+// form that ParseID reads, or for a distinguished name as ID.String writes it.
+func SameID(named string, id wire.ID) bool {
+	want := ParseID(named)
+	switch id.Kind {
+	case wire.IDDN:
+		return id.String() == named
+	case wire.IDFQDN:
+		return want.Kind == id.Kind && strings.EqualFold(strings.TrimSuffix(named, "."), strings.TrimSuffix(string(id.Data), "."))
+	}
+	return want.Kind == id.Kind && bytes.Equal(want.Data, id.Data)
+}
+
 // AddrID returns an address as an identity.
 func AddrID(a netip.Addr) wire.ID {
 	a = a.Unmap()

@@ -24,6 +24,7 @@ type Policy struct {
 	Proposals []ipsec.Proposal // for the IKE SA, in order of preference; empty for DefaultProposals
 	Auth      []AuthMethod     // in order of preference; the peer may use any of them
 	LocalID   string           // the identity to claim with a preshared key; empty for the local address
+	PeerID    string           // the only identity that the peer may have; empty for any that authenticates
 	Liveness  time.Duration    // after how much silence the peer is asked whether it lives; 0 for 30 s
 	Lifetime  time.Duration    // after which the IKE SA is rekeyed; 0 for no limit
 	ForceUDP  bool             // UDP encapsulation of all Child SAs even without a NAT

@@ -127,6 +127,9 @@ func (s *SA) verifyPeer(ps []wire.Payload, message, nonce, skp []byte, responder
 	if !ok {
 		return nil, fmt.Errorf("%w: the peer does not say who it is", ike.ErrAuthentication)
 	}
+	if want := s.cfg.Policy.PeerID; want != "" && !ike.SameID(want, *id) {
+		return nil, fmt.Errorf("%w: the peer is %s, and the policy wants %s", ike.ErrAuthentication, id, want)
+	}
 	auth, ok := wire.Find[*wire.Auth](ps)
 	if !ok {
 		return nil, fmt.Errorf("%w: %s sent no AUTH payload: EAP is not supported", ike.ErrAuthentication, id)

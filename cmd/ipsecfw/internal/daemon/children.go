@@ -83,7 +83,7 @@ func (p *policy) wanted(rule string, pkt *packet.Packet) (c ike.ChildPolicy, loc
 	}
 	local, remote = pkt.Src, pkt.Dst
 	if n.Mode == ipsec.Tunnel {
-		local, remote = n.TunnelLocal, n.TunnelRemote
+		local, remote = n.TunnelLocal, n.TunnelPeer
 	}
 	d := p.spd.Lookup(filter.Outbound, pkt)
 	if d.Entry == nil || d.Entry.Name != rule {

@@ -70,7 +70,7 @@ func (c *control) Apply(_ context.Context, up api.Policy) error {
 		pl.swap(p)
 	}
 	c.plant = pl
-	c.cfg.Log.Info("policy in force", "name", p.file.Name(), "file", up.Name, "generation", c.generation)
+	c.cfg.Log.Info("policy in force", "name", p.file.Name, "file", up.Name, "generation", c.generation)
 	return nil
 }
 
@@ -229,7 +229,7 @@ func (c *control) Status() api.Status {
 		return s
 	}
 	p := c.plant.policy.Load()
-	s.Policy, s.File, s.Counters = p.file.Name(), p.upload.Name, c.plant.engine.Counters.Map()
+	s.Policy, s.File, s.Counters = p.file.Name, p.upload.Name, c.plant.engine.Counters.Map()
 	if c.plant.native {
 		s.Queue = api.QueueNative
 	}

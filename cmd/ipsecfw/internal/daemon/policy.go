@@ -81,8 +81,9 @@ func (p *policy) Peer(_, remote netip.Addr) (ike.Policy, bool) {
 			Proposals: p.file.IKE(),
 			Auth:      n.auth,
 			LocalID:   n.OwnID,
-			Liveness:  p.file.Liveness(),
-			Lifetime:  p.file.IKELifetime(),
+			PeerID:    n.PeerID,
+			Liveness:  p.file.KeyExchange.Liveness,
+			Lifetime:  p.file.KeyExchange.Lifetime,
 			ForceUDP:  n.ForceUDP,
 		}, true
 	}
@@ -93,7 +94,7 @@ func (p *policy) Peer(_, remote netip.Addr) (ike.Policy, bool) {
 // SA for the filter.
 func (n *negotiation) concerns(e *filter.Entry, remote netip.Addr) bool {
 	if n.Mode == ipsec.Tunnel {
-		return n.TunnelRemote == remote
+		return n.TunnelPeer == remote
 	}
 	return slices.ContainsFunc(waysOf(e), func(w way) bool { return w.remote.Side.Contains(remote) })
 }
