@@ -86,7 +86,7 @@ func newHost(t *testing.T, addr netip.Addr, hold int) *host {
 }
 
 // pair makes the two ends of an SA between client and server, for a rule.
-func pair(t *testing.T, rule string, mode ipsec.Mode, encap bool, client, server netip.Addr) (ofClient, ofServer *SA) {
+func pair(t testing.TB, rule string, mode ipsec.Mode, encap bool, client, server netip.Addr) (ofClient, ofServer *SA) {
 	t.Helper()
 	encr := ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 256}
 	end := func(in, out ipsec.SPI, local, remote netip.Addr) *SA {

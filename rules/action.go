@@ -18,7 +18,7 @@ const writeAction = "write negotiate: {mode: transport}, permit: {} or block: {}
 // readActions reads "filter-actions".
 func (r *reader) readActions(n *node) []Action {
 	if n.kind != mapping {
-		r.report(n.at, fmt.Sprintf(`"filter-actions" is a mapping, and this is %s`, n.kind), "write filter-actions: {NAME: {negotiate: {mode: transport}}}")
+		r.report(n.at, fmt.Sprintf(`"filter-actions" must be a mapping, not %s`, n.kind), "write filter-actions: {NAME: {negotiate: {mode: transport}}}")
 		return nil
 	}
 	var actions []Action
@@ -124,7 +124,7 @@ func (r *reader) readTunnel(n *node, out *Negotiate) {
 			}
 			a, problem, hint := parseAddress(text)
 			if problem == "" {
-				problem, hint = checkUnicast(filter.Address(a), text)
+				problem, _ = checkUnicast(filter.Address(a), text)
 				hint = "write the address of one host, as in " + name + ": 192.0.2.1"
 			}
 			if problem != "" {

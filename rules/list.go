@@ -13,7 +13,7 @@ import (
 func (r *reader) readLists(n *node) []List {
 	const write = "filter-lists: {NAME: [{from: any, to: me}]}"
 	if n.kind != mapping {
-		r.report(n.at, fmt.Sprintf(`"filter-lists" is a mapping, and this is %s`, n.kind), "write "+write)
+		r.report(n.at, fmt.Sprintf(`"filter-lists" must be a mapping, not %s`, n.kind), "write "+write)
 		return nil
 	}
 	if len(n.fields) == 0 {

@@ -55,14 +55,22 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
-// oneOf writes words as a choice: `a, "b" or "c"`.
-func oneOf(words []string) string {
-	quoted := make([]string, len(words))
+// oneOf writes words as a choice: `"a", "b" or "c"`.
+func oneOf(words []string) string { return join(words, "or") }
+
+// allOf writes words as a list: `"a", "b" and "c"`.
+func allOf(words []string) string { return join(words, "and") }
+
+func join(words []string, last string) string {
+	var b strings.Builder
 	for i, w := range words {
-		quoted[i] = fmt.Sprintf("%q", w)
+		switch {
+		case i > 0 && i == len(words)-1:
+			b.WriteString(" " + last + " ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%q", w)
 	}
-	if n := len(quoted); n > 1 {
-		return strings.Join(quoted[:n-1], ", ") + " or " + quoted[n-1]
-	}
-	return strings.Join(quoted, "")
+	return b.String()
 }

@@ -8,7 +8,7 @@ import (
 // Parse reads a rule file. The name is the one that messages give; nothing
 // is opened. The error is an *Errors with all that is wrong.
 func Parse(name string, src []byte) (*File, error) {
-	r := &reader{reporter{file: name}}
+	r := &reader{reporter: reporter{file: name}}
 	root := parseYAML(&r.reporter, src)
 	if root == nil {
 		return nil, r.err()

@@ -227,6 +227,10 @@ func TestSecretsAreNotRepeated(t *testing.T) {
 		"[{preshared-key: {file: [" + secret + "]}}]",
 		"[" + secret + "]",
 		secret,
+		"[{preshared-key: {" + secret + "}}]",
+		"[{preshared-key: {" + secret + ": 1, " + secret + ": 2}}]",
+		"[{preshared-key " + secret + "}]",
+		"{" + secret + "}",
 		"[{certificate: " + secret + "}]",
 		`[{certificate: {authority: a, own: b, key: "-----BEGIN\n` + secret + `"}}]`,
 	} {

@@ -27,7 +27,7 @@ func (r *reader) readProtocol(n *node, s *filter.Selector) {
 			r.report(n.at, fmt.Sprintf("unknown protocol %q", text), didYouMean(text, words, "write its number, or one of "+strings.Join(words, ", ")))
 			return
 		case v < 1 || v > 255:
-			r.report(n.at, fmt.Sprintf("protocol %s is out of bounds", text), `write 1 to 255, or remove "protocol" for any`)
+			r.report(n.at, fmt.Sprintf("protocol %q is out of bounds", text), `write 1 to 255, or remove "protocol" for any`)
 			return
 		}
 		p = uint8(v)
@@ -55,7 +55,7 @@ func (r *reader) readPorts(n *node, name string, into *filter.PortRange) {
 		v, err := number(strings.TrimSpace(s))
 		switch {
 		case err != nil:
-			r.report(n.at, fmt.Sprintf("%q of %s is no port", name, text), fmt.Sprintf("write a number or two, as in %s: 443 or %s: 1024-65535", name, name))
+			r.report(n.at, fmt.Sprintf("%q of %q is no port", name, text), fmt.Sprintf("write a number or two, as in %s: 443 or %s: 1024-65535", name, name))
 			return
 		case v < 0 || v > 65535 || v == 0 && !isRange:
 			r.report(n.at, fmt.Sprintf("port %d does not exist", v), fmt.Sprintf("write 1 to 65535, or remove %q for any port", name))
@@ -64,7 +64,7 @@ func (r *reader) readPorts(n *node, name string, into *filter.PortRange) {
 		ports[i] = uint16(v)
 	}
 	if ports[0] > ports[1] {
-		r.report(n.at, fmt.Sprintf("port range %s runs backwards", text), fmt.Sprintf("write %d-%d", ports[1], ports[0]))
+		r.report(n.at, fmt.Sprintf("port range %q runs backwards", text), fmt.Sprintf("write %d-%d", ports[1], ports[0]))
 		return
 	}
 	if ports[1] == 0 {

@@ -65,8 +65,9 @@ func (r *reader) readRules(n *node) ([]Rule, []ruleNodes) {
 }
 
 // readAuthentication reads the ways to authenticate, the preferred first.
-// What stands there by mistake may be a secret, and no message repeats it.
 func (r *reader) readAuthentication(n *node) []Authentication {
+	r.private = true
+	defer func() { r.private = false }()
 	var out []Authentication
 	r.readList(n, `"authentication"`, writeAuth, func(_ int, v *node) {
 		var a Authentication

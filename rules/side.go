@@ -51,9 +51,9 @@ func parseAddress(text string) (a netip.Addr, problem, hint string) {
 	a, err := netip.ParseAddr(text)
 	switch {
 	case err == nil && a.Zone() != "":
-		return a, fmt.Sprintf("address %s names an interface", text), fmt.Sprintf("write %q", a.WithZone(""))
+		return a, fmt.Sprintf("address %q names an interface", text), fmt.Sprintf("write %q", a.WithZone(""))
 	case err == nil && a.Is4In6():
-		return a, fmt.Sprintf("%s is an IPv4 address in the form of IPv6", text), fmt.Sprintf("write %q", a.Unmap())
+		return a, fmt.Sprintf("%q is an IPv4 address in the form of IPv6", text), fmt.Sprintf("write %q", a.Unmap())
 	case err == nil:
 		return a, "", ""
 	}
@@ -101,15 +101,15 @@ func parseSubnet(text string) (s filter.Side, problem, hint string) {
 		return s, problem, hint
 	}
 	if mask, err := netip.ParseAddr(bits); err == nil && mask.Is4() && a.Is4() {
-		return s, fmt.Sprintf("subnet %s has a mask", text), "write the number of its bits" + prefixLike(a, mask)
+		return s, fmt.Sprintf("subnet %q has a mask", text), "write the number of its bits" + prefixLike(a, mask)
 	}
 	n, err := strconv.Atoi(bits)
 	if err != nil || n < 0 || n > a.BitLen() || strconv.Itoa(n) != bits {
-		return s, fmt.Sprintf("subnet %s has no valid number of bits", text), fmt.Sprintf("write 0 to %d after the slash, as in %s/%d", a.BitLen(), a, a.BitLen())
+		return s, fmt.Sprintf("subnet %q has no valid number of bits", text), fmt.Sprintf("write 0 to %d after the slash, as in %s/%d", a.BitLen(), a, a.BitLen())
 	}
 	p := netip.PrefixFrom(a, n)
 	if p.Masked() != p {
-		return s, fmt.Sprintf("subnet %s has host bits set", text), fmt.Sprintf("write %q for the subnet, or %q for the one address", p.Masked(), a)
+		return s, fmt.Sprintf("subnet %q has host bits set", text), fmt.Sprintf("write %q for the subnet, or %q for the one address", p.Masked(), a)
 	}
 	return filter.Subnet(p), "", ""
 }
@@ -150,9 +150,9 @@ func parseRange(text string) (s filter.Side, problem, hint string) {
 	}
 	switch {
 	case first.BitLen() != last.BitLen():
-		return s, fmt.Sprintf("range %s has ends of different families", text), "write two IPv4 addresses or two IPv6 addresses"
+		return s, fmt.Sprintf("range %q has ends of different families", text), "write two IPv4 addresses or two IPv6 addresses"
 	case last.Less(first):
-		return s, fmt.Sprintf("range %s runs backwards", text), fmt.Sprintf("write %q", last.String()+"-"+first.String())
+		return s, fmt.Sprintf("range %q runs backwards", text), fmt.Sprintf("write %q", last.String()+"-"+first.String())
 	}
 	return filter.Range(first, last), "", ""
 }
@@ -160,15 +160,15 @@ func parseRange(text string) (s filter.Side, problem, hint string) {
 // checkUnicast refuses addresses that IPsec, which protects what two hosts
 // send to each other (RFC 4301), has no SA for, and that the firewall exempts.
 func checkUnicast(s filter.Side, text string) (problem, hint string) {
-	const unicast = "write unicast addresses; multicast and broadcast are exempt from the policy"
+	const unicast = "write unicast addresses, as multicast and broadcast are exempt from the policy"
 	p, subnet := s.Prefix()
 	switch {
 	case s.First().IsMulticast() || s.Last().IsMulticast() && !subnet:
-		return fmt.Sprintf("%s is multicast, and IPsec protects only what one host sends to another", text), unicast
+		return fmt.Sprintf("%q is multicast, and IPsec protects only what one host sends to another", text), unicast
 	case s.Last() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) && (!subnet || p.IsSingleIP()):
-		return fmt.Sprintf("%s is broadcast, and IPsec protects only what one host sends to another", text), unicast
+		return fmt.Sprintf("%q is broadcast, and IPsec protects only what one host sends to another", text), unicast
 	case s.First() == s.Last() && s.First().IsUnspecified():
-		return fmt.Sprintf("%s is the address of no host", text), "write any for every address"
+		return fmt.Sprintf("%q is the address of no host", text), "write any for every address"
 	}
 	return "", ""
 }

@@ -12,7 +12,20 @@ import (
 
 // reader walks the nodes of a file. It reports what is wrong and goes on, so
 // that one run finds everything.
-type reader struct{ reporter }
+type reader struct {
+	reporter
+	// private is set where a secret may stand by mistake: what the file has
+	// there is not repeated in a message, which may go to a log.
+	private bool
+}
+
+// key names a key of the file in a message.
+func (r *reader) key(name string) string {
+	if r.private {
+		return "key"
+	}
+	return fmt.Sprintf("key %q", name)
+}
 
 // key is a key that a mapping may have.
 type key struct {
@@ -30,15 +43,19 @@ func (r *reader) readMapping(n *node, what string, keys []key) bool {
 	for i, k := range keys {
 		names[i] = k.name
 	}
+	if len(keys) == 0 && (n.kind != mapping || len(n.fields) > 0) {
+		r.report(n.at, what+" takes no settings", "write nothing between its braces: {}")
+		return false
+	}
 	if n.kind != mapping {
-		r.report(n.at, fmt.Sprintf("%s is a mapping, and this is %s", what, n.kind), "write "+what+" with "+oneOf(names)+", each as KEY: VALUE")
+		r.report(n.at, fmt.Sprintf("%s must be a mapping, not %s", what, n.kind), "write it as KEY: VALUE, with the keys "+allOf(names))
 		return false
 	}
 	seen := map[string]bool{}
 	for _, f := range r.unique(n, what) {
 		i := slices.Index(names, f.key)
 		if i < 0 {
-			r.report(f.at, fmt.Sprintf("unknown key %q in %s", f.key, what), didYouMean(f.key, names, "the keys are "+oneOf(names)))
+			r.report(f.at, fmt.Sprintf("unknown %s in %s", r.key(f.key), what), didYouMean(f.key, names, "remove it, or write "+oneOf(names)))
 			seen[nearest(f.key, names)] = true // it was meant, and is not missing as well
 			continue
 		}
@@ -64,7 +81,7 @@ func (r *reader) unique(n *node, what string) []field {
 	var out []field
 	for _, f := range n.fields {
 		if at, twice := first[f.key]; twice {
-			r.report(f.at, fmt.Sprintf("%q comes twice in %s", f.key, what), fmt.Sprintf("remove one of the two; the first is on line %d", at.Line))
+			r.report(f.at, fmt.Sprintf("%s comes twice in %s", r.key(f.key), what), fmt.Sprintf("remove one of the two; the first is on line %d", at.Line))
 			continue
 		}
 		first[f.key] = f.at
@@ -78,7 +95,7 @@ func (r *reader) unique(n *node, what string) []field {
 func (r *reader) readList(n *node, what, write string, read func(i int, v *node)) {
 	switch {
 	case n.kind != sequence:
-		r.report(n.at, fmt.Sprintf("%s is a list, and this is %s", what, n.kind), "write "+write)
+		r.report(n.at, fmt.Sprintf("%s must be a list, not %s", what, n.kind), "write "+write)
 	case len(n.items) == 0:
 		r.report(n.at, what+" is an empty list", "write "+write)
 	}
@@ -91,11 +108,11 @@ func (r *reader) readList(n *node, what, write string, read func(i int, v *node)
 	}
 }
 
-// readText returns the text of a scalar. The message of an error does not
-// repeat what stands there, which may be a secret.
+// readText returns the text of a scalar. No message repeats what stands
+// there.
 func (r *reader) readText(n *node, what, write string) (string, bool) {
 	if n.kind != scalar {
-		r.report(n.at, fmt.Sprintf("%s is a single value, and this is %s", what, n.kind), "write "+write)
+		r.report(n.at, fmt.Sprintf("%s must be a single value, not %s", what, n.kind), "write "+write)
 		return "", false
 	}
 	if n.text == "" {
@@ -116,7 +133,9 @@ func (r *reader) checkName(at Position, name, what string) bool {
 		r.report(at, "the name of "+what+" is empty", "write a name of 1 to 64 characters")
 	case utf8.RuneCountInString(name) > maxName:
 		r.report(at, fmt.Sprintf("the name of %s has more than %d characters", what, maxName), "write a shorter one")
-	case strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }):
+	case strings.TrimSpace(name) != name:
+		r.report(at, fmt.Sprintf("the name %q of %s begins or ends with a space", name, what), fmt.Sprintf("write %q", strings.TrimSpace(name)))
+	case strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }):
 		r.report(at, fmt.Sprintf("the name %q of %s has characters that cannot be seen", name, what), "write letters, digits and single spaces")
 	default:
 		return true

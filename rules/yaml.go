@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
@@ -101,43 +102,62 @@ func checkText(r *reporter, src []byte) bool {
 	return true
 }
 
-// checkTokens reports what YAML has and a rule file has not. What it refuses
-// never reaches the parser.
+// checkTokens reports what YAML has and a rule file has not, and brackets
+// that are never closed. What it refuses never reaches the parser.
 func checkTokens(r *reporter, tokens token.Tokens) bool {
-	ok := true
-	refuse := func(t *token.Token, problem, hint string) {
-		r.report(positionOf(t), problem, hint)
-		ok = false
-	}
-	flow, dashes, line := 0, 0, 0
+	before := len(r.list)
+	var open []*token.Token
+	dashes, line := 0, 0
 	for _, t := range tokens {
 		if t.Position.Line != line {
 			line, dashes = t.Position.Line, 0
 		}
 		switch t.Type {
 		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			refuse(t, "anchors, aliases and merge keys are not used in a rule file", "write the value in full, or in quotes if it is text")
+			r.report(positionOf(t), "anchors, aliases and merge keys are not used in a rule file", "write the value in full, or in quotes if it is text")
 		case token.TagType:
-			refuse(t, "tags are not used in a rule file", "write the value without its tag, or in quotes if it is text")
+			r.report(positionOf(t), "tags are not used in a rule file", "write the value without its tag, or in quotes if it is text")
 		case token.DirectiveType:
-			refuse(t, "directives are not used in a rule file", "remove the line")
+			r.report(positionOf(t), "directives are not used in a rule file", "remove the line")
 		case token.MappingKeyType:
-			refuse(t, "keys with a question mark are not used in a rule file", "write the key as KEY: VALUE")
+			r.report(positionOf(t), "keys with a question mark are not used in a rule file", "write the key as KEY: VALUE")
 		case token.MappingStartType, token.SequenceStartType:
-			flow++
+			open = append(open, t)
 		case token.MappingEndType, token.SequenceEndType:
-			flow--
+			if n := len(open); n > 0 && closes(open[n-1], t) {
+				open = open[:n-1]
+			} else if n > 0 {
+				reportOpen(r, open[n-1])
+			}
 		case token.SequenceEntryType:
 			dashes++
 		}
-		if flow > maxDepth || dashes > maxDepth {
-			refuse(t, "brackets or lists are nested too deeply", "close the brackets before; a rule file nests four deep")
+		if len(open) > maxDepth || dashes > maxDepth {
+			r.report(positionOf(t), "brackets or lists are nested too deeply", "close the brackets before; a rule file nests four deep")
 		}
-		if !ok {
+		if len(r.list) > before {
 			return false
 		}
 	}
-	return true
+	if tokens.InvalidToken() == nil {
+		for _, t := range open {
+			reportOpen(r, t)
+		}
+	}
+	return len(r.list) == before
+}
+
+// closes reports whether a bracket is the counterpart of an open one.
+func closes(open, t *token.Token) bool {
+	return (open.Type == token.MappingStartType) == (t.Type == token.MappingEndType)
+}
+
+func reportOpen(r *reporter, open *token.Token) {
+	counterpart := "]"
+	if open.Type == token.MappingStartType {
+		counterpart = "}"
+	}
+	r.report(positionOf(open), fmt.Sprintf("bracket %q is not closed", open.Value), fmt.Sprintf("write %q behind the last thing in it", counterpart))
 }
 
 // parseTokens builds the syntax tree. The parser of the library is large, and
@@ -160,11 +180,14 @@ func reportSyntax(r *reporter, err error) {
 		GetMessage() string
 	}
 	if errors.As(err, &at) && at.GetToken() != nil {
-		r.report(positionOf(at.GetToken()), "the file is no valid YAML: "+at.GetMessage(), hint)
+		r.report(positionOf(at.GetToken()), "the file is no valid YAML: "+visible.Replace(at.GetMessage()), hint)
 		return
 	}
 	r.report(Position{1, 1}, "the file is no valid YAML", hint)
 }
+
+// visible makes a message of the parser one line.
+var visible = strings.NewReplacer("\t", "tab", "\n", " ", "\r", " ")
 
 func positionOf(t *token.Token) Position {
 	if t == nil || t.Position == nil {

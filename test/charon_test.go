@@ -77,7 +77,7 @@ func TestStrongSwan(t *testing.T) {
 				listenSwaps(t, w, workstationInner+":8443")
 				start := time.Now()
 				must(t, transfer(s.server, serverInner, workstationInner+":8443", 100*megabyte))
-				t.Logf("200 MiB in %v", time.Since(start))
+				t.Logf("200 MiB in %v", time.Since(start)); o,_ := w.Command("sh","-c","cat /proc/net/udp; grep Udp: /proc/net/snmp").Output(); t.Log(string(o)); t.Log(d.sas(t), c.children(t))
 				agree(t, d, c, false)
 				wire.secret(t, 200*megabyte)
 				d.untroubled(t)
@@ -117,6 +117,7 @@ func agree(t *testing.T, d *daemon, c *charon, lossless bool) {
 		}
 		return us.InBytes <= in && us.OutBytes >= out
 	}
+	defer func() { t.Log(problem) }()
 	if !await(t, 10*time.Second, settled) {
 		t.Error(problem)
 	}

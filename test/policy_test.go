@@ -31,9 +31,9 @@ func TestApplyAllOrNothing(t *testing.T) {
 	filters, err := d.run("list", "filters", "-o", "json")
 	must(t, err)
 	for _, tt := range []struct{ name, policy, want string }{
-		{"unknown action in the last line", strings.Replace(payroll, "action: block}", "action: blok}", 1), ":21:"},
+		{"unknown action in the last line", strings.Replace(payroll, "action: block}", "action: blok}", 1), ":19:"},
 		{"missing key file", strings.Replace(payroll, "file: psk", "file: no-such-key", 1), "no-such-key"},
-		{"cut off", strings.TrimSuffix(payroll, "}\n"), ":21:"},
+		{"cut off", strings.TrimSuffix(payroll, "}\n"), ":19:"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := d.write(t, "broken.yaml", []byte(tt.policy))

@@ -44,8 +44,8 @@ func (l *logBuffer) String() string {
 }
 
 // startDaemon runs a daemon on a host, waits until it answers and applies a
-// rule file whose keys are those of an authority.
-func startDaemon(ctx context.Context, host *lab.Host, dir string, keys *authority, policy []byte) (d *demoDaemon, err error) {
+// rule file by its name and content, with keys from an authority.
+func startDaemon(ctx context.Context, host *lab.Host, dir string, keys *authority, name string, policy []byte) (d *demoDaemon, err error) {
 	dir = filepath.Join(dir, host.Name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func startDaemon(ctx context.Context, host *lab.Host, dir string, keys *authorit
 	if err := keys.equip(dir, host.Name+".example"); err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "policy.yaml")
+	file := filepath.Join(dir, name)
 	if err := os.WriteFile(file, policy, 0o600); err != nil {
 		return nil, err
 	}

@@ -343,3 +343,38 @@ func TestIdentities(t *testing.T) {
 		})
 	}
 }
+
+// A peer that authenticates as somebody else than the policy names is refused,
+// whoever began.
+func TestPeerID(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		aSays, bSays string // whom each wants the other to be
+		refused      bool
+	}{
+		{"both right", "10.0.0.2", "10.0.0.1", false},
+		{"the responder is another", "10.0.0.9", "", true},
+		{"the initiator is another", "", "10.0.0.9", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(1)
+			w.a.Policy.PeerID, w.b.Policy.PeerID = tt.aSays, tt.bSays
+			if !tt.refused {
+				w.mustConnect(t)
+				return
+			}
+			w.connect(t)
+			w.Run(time.Minute)
+			if len(w.a.Alive())+len(w.b.Alive()) != 0 {
+				t.Fatal("a Child SA is alive")
+			}
+			h := w.a
+			if tt.bSays != "" {
+				h = w.b
+			}
+			if len(h.Failed) == 0 || !errors.Is(h.Failed[0].Why, ike.ErrAuthentication) || !strings.Contains(h.Failed[0].Why.Error(), "10.0.0.9") {
+				t.Errorf("failed with %v, want ErrAuthentication that names 10.0.0.9", h.Failed)
+			}
+		})
+	}
+}

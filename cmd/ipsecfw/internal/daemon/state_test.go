@@ -1,0 +1,60 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+)
+
+func TestState(t *testing.T) {
+	s := state{dir: filepath.Join(t.TempDir(), "state")}
+	if _, ok, err := s.load(); ok || err != nil {
+		t.Fatalf("load of nothing: %v, %v", ok, err)
+	}
+	first, second := upload("first"), upload("second")
+	keep := func(commits bool, text string) {
+		t.Helper()
+		p := upload(text)
+		commit, discard, err := s.stage(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer discard()
+		if commits {
+			if err := commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	keep(true, "first")
+	keep(false, "second")
+	if got, ok, err := s.load(); !ok || err != nil || !reflect.DeepEqual(got, first) {
+		t.Errorf("after a change that was not committed: %+v, %v, %v", got, ok, err)
+	}
+	keep(true, "second")
+	if got, _, _ := s.load(); !reflect.DeepEqual(got, second) {
+		t.Errorf("after a change: %+v", got)
+	}
+	files, _ := os.ReadDir(s.dir)
+	if len(files) != 1 {
+		t.Errorf("%d files left, want the policy alone", len(files))
+	}
+	for path, want := range map[string]os.FileMode{s.path(): 0o600, s.dir: 0o700} {
+		if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != want {
+			t.Errorf("%s: mode %v, want %v: it holds keys", path, fi.Mode().Perm(), want)
+		}
+	}
+	os.WriteFile(s.path(), []byte("{"), 0o600)
+	if _, _, err := s.load(); err == nil {
+		t.Error("a broken file was loaded")
+	}
+	for range 2 { // the second time there is nothing to remove
+		if err := s.remove(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, ok, _ := s.load(); ok {
+		t.Error("the policy is still there")
+	}
+}
