@@ -108,7 +108,7 @@ func (s Selector) Check() error {
 		}
 	}
 	if s.tuples() > maxTuples {
-		return fmt.Errorf("%w: its ranges make up more than %d subnets and port prefixes; use subnets, or fewer ranges in one filter", ErrSelector, maxTuples)
+		return fmt.Errorf("%w: the ranges make up more than %d subnets and port prefixes; use subnets, or fewer ranges in one filter", ErrSelector, maxTuples)
 	}
 	return nil
 }

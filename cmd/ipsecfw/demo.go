@@ -106,7 +106,10 @@ func (d *demo) show(ctx context.Context) error {
 		d.showRequest, d.showStranger, d.showForeigner, d.showBlocked, d.showLookup, d.showFilters, d.showSAs,
 		func(context.Context) error { return d.showWhole(whole) },
 	} {
-		if err := errors.Join(step(ctx), ctx.Err()); err != nil {
+		if err := step(ctx); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
@@ -234,8 +237,8 @@ func (d *demo) refused(ctx context.Context, from *lab.Host, addr string, port in
 	within, cancel := context.WithTimeout(ctx, refusalTime)
 	defer cancel()
 	body, err := d.get(within, from, port)
-	if err := w.capture.Close(); err != nil {
-		return nil, err
+	if err := errors.Join(w.capture.Close(), ctx.Err()); err != nil {
+		return nil, err // a connection that we gave up is not one that was refused
 	}
 	answers := w.count(func(c conversation) bool {
 		return c.kind == lab.Clear && c.src.Addr() == netip.MustParseAddr(serverAddr) && c.dst.Addr() == netip.MustParseAddr(addr)

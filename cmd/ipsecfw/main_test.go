@@ -146,6 +146,16 @@ func TestTables(t *testing.T) {
 	}
 }
 
+func TestStatusWithoutPolicy(t *testing.T) {
+	var b bytes.Buffer
+	if err := statusTable(api.Status{Queue: api.QueueNative}).print(&b); err != nil {
+		t.Fatal(err)
+	}
+	if want := "policy      none\ngeneration  0\nqueue       native\n"; b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", &b, want)
+	}
+}
+
 func TestJSON(t *testing.T) {
 	socket := serveEngine(t, &fakeEngine{})
 	for _, tt := range []struct {

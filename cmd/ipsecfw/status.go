@@ -20,16 +20,11 @@ func statusCommand() *cli.Command {
 }
 
 func statusTable(s api.Status) table {
-	policy := s.Policy
-	if policy == "" {
-		policy = "none"
+	t := table{{"policy", "none"}}
+	if s.Policy != "" {
+		t = table{{"policy", s.Policy}, {"file", s.File}}
 	}
-	t := table{
-		{"policy", policy},
-		{"file", s.File},
-		{"generation", strconv.FormatUint(s.Generation, 10)},
-		{"queue", s.Queue},
-	}
+	t = append(t, []string{"generation", strconv.FormatUint(s.Generation, 10)}, []string{"queue", s.Queue})
 	for _, name := range slices.Sorted(maps.Keys(s.Counters)) {
 		t = append(t, []string{name, strconv.FormatUint(s.Counters[name], 10)})
 	}

@@ -29,19 +29,8 @@ func AppendIPv4Header(dst []byte, from, to netip.Addr, protocol, tos, ttl uint8,
 	src, dest := from.As4(), to.As4()
 	copy(h[12:], src[:])
 	copy(h[16:], dest[:])
-	binary.BigEndian.PutUint16(h[10:], ^onesSum(h[:]))
+	binary.BigEndian.PutUint16(h[10:], ^Fold(Sum(0, h[:])))
 	return append(dst, h[:]...)
-}
-
-// onesSum returns the one's complement sum of the 16-bit words of b
-// (RFC 1071), whose length is even and at most 128 KiB.
-func onesSum(b []byte) uint16 {
-	var sum uint32
-	for i := 0; i < len(b); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(b[i:]))
-	}
-	sum = sum>>16 + sum&0xffff
-	return uint16(sum>>16 + sum)
 }
 
 // AppendIPv6Header appends an IPv6 header (RFC 8200 section 3) for payloadLen

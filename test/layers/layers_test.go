@@ -1,0 +1,69 @@
+// Package layers keeps the architecture: it has a test that says which
+// package may import what.
+package layers
+
+import (
+	"go/build"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/ipsecfw/ipsecfw/"
+
+// effects are the packages of the standard library by which code reaches the
+// world, or takes time and randomness from it.
+var effects = []string{
+	"crypto/rand", "log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http",
+	"os", "os/exec", "os/signal", "plugin", "runtime", "sync", "sync/atomic", "syscall", "time", "unsafe",
+}
+
+func TestLayers(t *testing.T) {
+	tests := []struct {
+		dir     string
+		imports string // what it may import of this module
+		modules string // and of others
+		effects string // and of the effects
+	}{
+		{"filter/packet", "", "", ""},
+		{"filter", "filter/packet", "", ""},
+		{"rules", "filter filter/packet ipsec", "github.com/goccy/go-yaml", "time"},
+		{"ipsec", "", "", ""},
+		{"ipsec/xform", "ipsec", "golang.org/x/crypto", "sync"},
+		{"ipsec/esp", "ipsec ipsec/xform", "", "sync sync/atomic"},
+		{"ipsec/ike/wire", "ipsec", "", ""},
+		{"ipsec/ike", "ipsec ipsec/ike/wire ipsec/xform", "", "crypto/rand log/slog sync time"},
+		{"ipsec/ike/ikev2", "ipsec ipsec/ike ipsec/ike/wire ipsec/xform", "", "time"},
+
+		// Edges: what they may know of us.
+		{"filter/nft", "filter", "github.com/google/nftables github.com/mdlayher/netlink golang.org/x/sys", "os"},
+		{"ipsec/ipsock", "", "golang.org/x/net golang.org/x/sys", "net sync syscall"},
+		{"ipsec/ike/udp", "ipsec/ipsock", "golang.org/x/sys", "sync"},
+		{"nfq", "filter filter/packet ipsec", "github.com/florianl/go-nfqueue github.com/vishvananda/netlink golang.org/x/sys", "log/slog net os sync sync/atomic time"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.dir, func(t *testing.T) {
+			pkg, err := build.ImportDir(path.Join("../..", tt.dir), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range pkg.Imports {
+				ours, isOurs := strings.CutPrefix(p, module)
+				first, _, _ := strings.Cut(p, "/")
+				switch {
+				case isOurs:
+					if !slices.Contains(strings.Fields(tt.imports), ours) {
+						t.Errorf("imports %s, which is not below it", ours)
+					}
+				case strings.Contains(first, "."):
+					if !slices.ContainsFunc(strings.Fields(tt.modules), func(m string) bool { return strings.HasPrefix(p+"/", m+"/") }) {
+						t.Errorf("imports %s", p)
+					}
+				case slices.Contains(effects, p) && !slices.Contains(strings.Fields(tt.effects), p):
+					t.Errorf("imports %s: it is to be pure", p)
+				}
+			}
+		})
+	}
+}
