@@ -3,6 +3,8 @@ package ipsec
 import (
 	"fmt"
 	"net/netip"
+
+	"github.com/ipsecfw/ipsecfw/filter"
 )
 
 // TrafficSelector is what IKE negotiates (RFC 7296 section 3.13.1): a range
@@ -91,7 +93,7 @@ func (t TrafficSelector) String() string {
 		}
 	}
 	if t.Protocol != 0 {
-		s += " " + ProtocolName(t.Protocol)
+		s += " " + filter.ProtocolName(t.Protocol)
 	}
 	switch {
 	case t.AnyPort():
@@ -101,21 +103,4 @@ func (t TrafficSelector) String() string {
 		s += fmt.Sprintf(" %d-%d", t.StartPort, t.EndPort)
 	}
 	return s
-}
-
-// ProtocolName returns the usual name of an IP protocol, or its number.
-func ProtocolName(p uint8) string {
-	switch p {
-	case 1:
-		return "icmp"
-	case 6:
-		return "tcp"
-	case 17:
-		return "udp"
-	case 58:
-		return "icmpv6"
-	case 132:
-		return "sctp"
-	}
-	return fmt.Sprint(p)
 }

@@ -143,7 +143,7 @@ func TestTrafficSelectorString(t *testing.T) {
 		{sel("10.1.0.1", "10.1.0.1", 1, 0, 0xffff), "10.1.0.1 icmp"},
 		{sel("0.0.0.0", "255.255.255.255", 0, 0, 0xffff), "0.0.0.0/0"},
 		{sel("2001:db8::", "2001:db8::ffff", 58, 0, 0xffff), "2001:db8::/112 icmpv6"},
-		{sel("::1", "::1", 47, 0, 0xffff), "::1 47"},
+		{sel("::1", "::1", 47, 0, 0xffff), "::1 gre"},
 	}
 	for _, tt := range tests {
 		if got := tt.sel.String(); got != tt.want {

@@ -29,7 +29,7 @@ func TestLayers(t *testing.T) {
 		{"filter/packet", "", "", ""},
 		{"filter", "filter/packet", "", ""},
 		{"rules", "filter filter/packet ipsec", "github.com/goccy/go-yaml", "time"},
-		{"ipsec", "", "", ""},
+		{"ipsec", "filter", "", ""},
 		{"ipsec/xform", "ipsec", "golang.org/x/crypto", "sync"},
 		{"ipsec/esp", "ipsec ipsec/xform", "", "sync sync/atomic"},
 		{"ipsec/ike/wire", "ipsec", "", ""},

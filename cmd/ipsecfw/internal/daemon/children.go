@@ -8,11 +8,16 @@ import (
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
+	"github.com/ipsecfw/ipsecfw/rules"
 )
 
-// way is a filter as seen from the host: what the ends of its packets are. A
-// filter has one way, or two where its two halves differ.
-type way struct{ local, remote filter.End }
+// way is a filter, or its mirrored half, as seen from the host: what the ends
+// of its packets are. A filter has one way, or two where its halves differ.
+type way struct {
+	direction     filter.Direction
+	mirror        bool
+	local, remote filter.End
+}
 
 // waysOf returns the ways of a filter. Both directions of one are carried by
 // one pair of SAs.
@@ -20,13 +25,13 @@ func waysOf(e *filter.Entry) []way {
 	var out []way
 	for _, d := range []filter.Direction{filter.Outbound, filter.Inbound} {
 		for _, mirror := range []bool{false, true} {
-			if mirror && !e.Mirrored {
+			w := way{direction: d, mirror: mirror}
+			w.local, w.remote = e.Selector.Ends(d, mirror)
+			known := slices.ContainsFunc(out, func(o way) bool { return o.local == w.local && o.remote == w.remote })
+			if mirror && !e.Mirrored || w.remote.Side.Kind() == filter.SideMe || known {
 				continue
 			}
-			var w way
-			if w.local, w.remote = e.Selector.Ends(d, mirror); w.remote.Side.Kind() != filter.SideMe && !slices.Contains(out, w) {
-				out = append(out, w)
-			}
+			out = append(out, w)
 		}
 	}
 	return out
@@ -36,42 +41,24 @@ func waysOf(e *filter.Entry) []way {
 // transport mode the selectors are narrowed to the two hosts. ok is false
 // when nothing is left of them.
 func (n *negotiation) child(e *filter.Entry, w way, local, remote netip.Addr) (c ike.ChildPolicy, ok bool) {
-	c = ike.ChildPolicy{
-		Name:      e.Name,
-		Mode:      n.Mode,
-		Proposals: n.Proposals,
-		Local:     selectors(e.Selector, w.local, local, n.Mode == ipsec.Transport),
-		Remote:    selectors(e.Selector, w.remote, remote, n.Mode == ipsec.Transport),
-		Lifetime:  n.Lifetime,
-		ForceUDP:  n.ForceUDP,
+	c = ike.ChildPolicy{Name: e.Name, Mode: n.Mode, Proposals: n.Proposals, Lifetime: n.Lifetime, ForceUDP: n.ForceUDP}
+	c.Local, c.Remote = rules.TrafficSelectors(e.Selector, w.direction, w.mirror, []netip.Addr{local})
+	if n.Mode == ipsec.Transport {
+		c.Local, c.Remote = narrow(c.Local, local), narrow(c.Remote, remote)
 	}
 	return c, len(c.Local) > 0 && len(c.Remote) > 0
 }
 
-// selectors returns the traffic selectors of one end of a filter. The host's
-// address stands for "me", and with only set for every side that contains it.
-func selectors(s filter.Selector, end filter.End, host netip.Addr, only bool) []ipsec.TrafficSelector {
-	t := ipsec.TrafficSelector{EndPort: 0xffff}
-	if s.HasProtocol {
-		t.Protocol = s.Protocol
+// narrow returns what selectors cover of one host.
+func narrow(ts []ipsec.TrafficSelector, host netip.Addr) []ipsec.TrafficSelector {
+	var out []ipsec.TrafficSelector
+	only := ipsec.SelectPrefix(netip.PrefixFrom(host, host.BitLen()), 0, 0, 0xffff)
+	for _, t := range ts {
+		if x, ok := t.Intersect(only); ok {
+			out = append(out, x)
+		}
 	}
-	if !end.Ports.Any() {
-		t.StartPort, t.EndPort = end.Ports.Lo, end.Ports.Hi
-	}
-	add := func(first, last netip.Addr) ipsec.TrafficSelector {
-		t.Start, t.End = first, last
-		return t
-	}
-	switch kind := end.Side.Kind(); {
-	case kind == filter.SideMe, only && end.Side.Contains(host), only && kind == filter.SideAny:
-		return []ipsec.TrafficSelector{add(host, host)}
-	case only:
-		return nil
-	case kind == filter.SideAny:
-		every := ipsec.SelectPrefix(netip.PrefixFrom(host, 0).Masked(), 0, 0, 0)
-		return []ipsec.TrafficSelector{add(every.Start, every.End)}
-	}
-	return []ipsec.TrafficSelector{add(end.Side.First(), end.Side.Last())}
+	return out
 }
 
 // wanted returns the SAs to ask for, and from whom, for a packet that goes out
@@ -89,9 +76,7 @@ func (p *policy) wanted(rule string, pkt *packet.Packet) (c ike.ChildPolicy, loc
 	if d.Entry == nil || d.Entry.Name != rule {
 		return c, local, remote, false
 	}
-	var w way
-	w.local, w.remote = d.Entry.Selector.Ends(filter.Outbound, d.Mirror)
-	c, ok = n.child(d.Entry, w, local, remote)
+	c, ok = n.child(d.Entry, way{direction: filter.Outbound, mirror: d.Mirror}, local, remote)
 	return c, local, remote, ok
 }
 

@@ -145,7 +145,7 @@ func (c *control) Filters() []api.Filter {
 		s := e.Selector
 		protocol := "any"
 		if s.HasProtocol {
-			protocol = ipsec.ProtocolName(s.Protocol)
+			protocol = filter.ProtocolName(s.Protocol)
 		}
 		out = append(out, api.Filter{
 			Order: i + 1, Rule: e.Name, List: e.List, Index: e.Index + 1, Position: e.Position,

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -50,7 +51,9 @@ func compile(up api.Policy, generation uint64) (*policy, error) {
 		return nil, fmt.Errorf("the file %q did not come with the policy", path)
 	}
 	var errs []error
-	for name, n := range file.Negotiations() {
+	negotiations := file.Negotiations()
+	for _, name := range slices.Sorted(maps.Keys(negotiations)) {
+		n := negotiations[name]
 		auth, err := credentials.Load(n, read)
 		if err != nil {
 			errs = append(errs, err)
