@@ -23,6 +23,7 @@ type Counters struct {
 	InFailed     atomic.Uint64 // the stack did not take it
 
 	QueueOverflow atomic.Uint64 // times that the kernel had more for us than its buffer holds
+	QueueFlushed  atomic.Uint64 // packets that the kernel dropped before their verdict
 	QueueCut      atomic.Uint64 // packets that did not fit into a message
 }
 
@@ -45,6 +46,7 @@ func (c *Counters) Map() map[string]uint64 {
 		"in-dummy":           c.InDummy.Load(),
 		"in-failed":          c.InFailed.Load(),
 		"queue-overflow":     c.QueueOverflow.Load(),
+		"queue-flushed":      c.QueueFlushed.Load(),
 		"queue-cut-packet":   c.QueueCut.Load(),
 	}
 }

@@ -70,6 +70,11 @@ func (q *Queue) Run(ctx context.Context, e *Engine) error {
 		case errors.Is(err, unix.ENOBUFS):
 			q.counters.QueueOverflow.Add(1)
 			return 0
+		case errors.Is(err, unix.ENOENT):
+			// The answer to a verdict: the packet is no more. The kernel
+			// empties all queues when a chain or a table is replaced.
+			q.counters.QueueFlushed.Add(1)
+			return 0
 		}
 		fatal <- err
 		return 1

@@ -100,7 +100,7 @@ func (d *daemon) log(t *testing.T) []byte {
 	return b
 }
 
-var trouble = regexp.MustCompile(`(?m)^.*level=(WARN|ERROR).*$`)
+var trouble = regexp.MustCompile(`(?m)^.*(level=WARN|level=ERROR|DATA RACE|^panic:).*$`)
 
 // untroubled fails the test if the daemon has warned of anything.
 func (d *daemon) untroubled(t *testing.T) {

@@ -1,6 +1,9 @@
 package ike
 
 import (
+	"crypto/hmac"
+	"crypto/x509"
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -44,6 +47,41 @@ type Verifying struct {
 	ID     wire.ID  // who the peer says it is
 	Certs  [][]byte // DER, as they came
 	Now    time.Time
+}
+
+// Authenticate checks what a peer says and proves with whichever of the
+// methods fits. It returns that method, and how the peer proved itself. An
+// empty peerID means any identity that authenticates. The error wraps
+// ErrAuthentication.
+func Authenticate(methods []AuthMethod, peerID string, v Verifying) (used AuthMethod, how string, err error) {
+	if peerID != "" && !SameID(peerID, v.ID) {
+		return nil, "", fmt.Errorf("%w: the peer is %s, and the policy wants %s", ErrAuthentication, v.ID, peerID)
+	}
+	err = fmt.Errorf("%w: %s used the method %d, for which the policy has nothing", ErrAuthentication, v.ID, v.Auth.Method)
+	for _, m := range methods {
+		if !m.Understands(v.Auth.Method) {
+			continue
+		}
+		if how, err = m.Verify(v); err == nil {
+			return m, how, nil
+		}
+	}
+	return nil, "", err
+}
+
+// SameMethods reports whether two lists hold the same keys, certificates and
+// authorities in the same order.
+func SameMethods(a, b []AuthMethod) bool { return slices.EqualFunc(a, b, sameMethod) }
+
+func sameMethod(a, b AuthMethod) bool {
+	if x, ok := a.(PresharedKey); ok {
+		y, ok := b.(PresharedKey)
+		return ok && hmac.Equal(x.Secret, y.Secret)
+	}
+	x, ok1 := certificate(a)
+	y, ok2 := certificate(b)
+	// The key is that of the first certificate.
+	return ok1 && ok2 && slices.EqualFunc(x.Chain, y.Chain, (*x509.Certificate).Equal) && x.Authorities.Equal(y.Authorities)
 }
 
 // SignedOctets returns what one end signs (RFC 7296 section 2.15): its own

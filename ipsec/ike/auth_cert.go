@@ -3,6 +3,7 @@ package ike
 import (
 	"bytes"
 	"crypto"
+	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/x509"
 	"errors"
@@ -102,10 +103,13 @@ func (c Certificate) verifyChain(leaf *x509.Certificate, rest [][]byte, now time
 	if c.Authorities == nil {
 		return errors.New("no authority is trusted") // a nil pool would mean those of the system
 	}
+	if err := longRSA(leaf); err != nil {
+		return err
+	}
 	intermediates := x509.NewCertPool()
 	for _, der := range rest[:min(len(rest), maxChain)] {
 		// One that does not parse is of no use, and may be of no need.
-		if x, err := x509.ParseCertificate(der); err == nil {
+		if x, err := x509.ParseCertificate(der); err == nil && longRSA(x) == nil {
 			intermediates.AddCert(x)
 		}
 	}
@@ -116,6 +120,18 @@ func (c Certificate) verifyChain(leaf *x509.Certificate, rest [][]byte, now time
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	return err
+}
+
+// maxRSA is the longest modulus that is worked with, in bits. Nobody vouches
+// for the keys of certificates that just came, and a datagram has room for one
+// that takes seconds.
+const maxRSA = 8192
+
+func longRSA(c *x509.Certificate) error {
+	if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > maxRSA {
+		return fmt.Errorf("an RSA key of %d bits: %d are the most", k.N.BitLen(), maxRSA)
+	}
+	return nil
 }
 
 // CertRequest returns the certificate request that tells a peer which

@@ -78,6 +78,7 @@ type entry struct {
 	machine       Machine
 	local, remote netip.Addr
 	init          initKey // zero if we began
+	policy        Policy  // by which it was made
 	began         time.Time
 	established   bool
 	closing       bool
@@ -229,18 +230,28 @@ func (m *Manager) UnknownSPI(local, remote netip.AddrPort, spi ipsec.SPI) {
 }
 
 // SetPolicies puts other policies in force, for what is negotiated from now
-// on. IKE SAs with peers that no rule concerns any more are closed; deleting
-// Child SAs of rules that are gone is the caller's affair.
+// on. IKE SAs with peers that no rule concerns any more, or that would have to
+// authenticate in another way, are closed; deleting Child SAs of rules that
+// are gone is the caller's affair.
 func (m *Manager) SetPolicies(p Policies) {
 	m.call(context.Background(), func() {
 		m.cfg.Policies = p
-		maps.DeleteFunc(m.flows, func(_ flow, a *attempt) bool { return a.entry == nil })
 		for e := range m.entries {
-			if _, ok := p.Peer(e.local, e.remote); !ok {
+			switch now, ok := p.Peer(e.local, e.remote); {
+			case !ok:
 				m.close(e, Close{Reason: "no rule concerns the peer any more"})
+			case !sameAuthentication(e.policy, now):
+				m.close(e, Close{Reason: "the peer has to authenticate in another way now"})
 			}
 		}
+		maps.DeleteFunc(m.flows, func(_ flow, a *attempt) bool { return a.entry == nil })
 	})
+}
+
+// sameAuthentication reports whether both ends would prove the same under two
+// policies.
+func sameAuthentication(p, q Policy) bool {
+	return p.LocalID == q.LocalID && p.PeerID == q.PeerID && SameMethods(p.Auth, q.Auth)
 }
 
 // Peers lists the IKE SAs whose peers are authenticated, the oldest first.

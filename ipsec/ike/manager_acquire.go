@@ -55,7 +55,7 @@ func (m *Manager) acquire(w wanted) {
 			m.failFlow(w.flow, fmt.Errorf("no rule concerns the peer %s", w.flow.remote))
 			return
 		}
-		e = m.newEntry(w.flow.local, w.flow.remote)
+		e = m.newEntry(w.flow.local, w.flow.remote, policy)
 		e.machine = m.cfg.Initiator(m.machineConfig(e, netip.AddrPortFrom(w.flow.local, portIKE), netip.AddrPortFrom(w.flow.remote, portIKE), policy))
 	}
 	a.entry = e

@@ -1,17 +1,19 @@
 package ike
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/netip"
 	"slices"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
 )
 
-func (m *Manager) newEntry(local, remote netip.Addr) *entry {
-	e := &entry{local: local, remote: remote, began: m.cfg.Now()}
+func (m *Manager) newEntry(local, remote netip.Addr, p Policy) *entry {
+	e := &entry{local: local, remote: remote, policy: p, began: m.cfg.Now()}
 	m.entries[e] = struct{}{}
 	return e
 }
@@ -103,7 +105,11 @@ func (m *Manager) carryOut(e *entry, x Effect) {
 	case Failed:
 		m.failed(e, x)
 	case Closed:
-		m.cfg.Log.Info("IKE SA closed", "peer", e.remote, "reason", x.Reason)
+		level := slog.LevelInfo
+		if e.init != (initKey{}) && !e.established {
+			level = slog.LevelDebug // strangers must not fill the log
+		}
+		m.cfg.Log.Log(context.Background(), level, "IKE SA closed", "peer", e.remote, "reason", x.Reason)
 		m.failFlows(e, fmt.Errorf("%w: %s", ErrClosed, x.Reason))
 		m.forget(e)
 	}
@@ -133,8 +139,10 @@ func (m *Manager) install(e *entry, x InstallChild) {
 }
 
 // establish notes that a peer is authenticated. If it says that it knows of no
-// other IKE SA, those that were established before this one began are dead.
-// Those that came up meanwhile are not: both ends may begin at once.
+// other IKE SA, those of it that were established before this one began are
+// dead. Those that came up meanwhile are not: both ends may begin at once. It
+// speaks for nobody but the peer at its address that proved itself in the same
+// way: with a preshared key, a name is no more than a claim.
 func (m *Manager) establish(e *entry, x Established) {
 	e.established, e.info = true, x.Peer
 	if e.init != (initKey{}) {
@@ -145,7 +153,8 @@ func (m *Manager) establish(e *entry, x Established) {
 		return
 	}
 	for o := range m.entries {
-		if o != e && o.established && o.info.RemoteID == x.Peer.RemoteID && o.info.Since.Before(e.began) {
+		same := o.local == e.local && o.remote == e.remote && o.info.RemoteID == x.Peer.RemoteID && o.info.Auth == x.Peer.Auth
+		if o != e && same && o.established && o.info.Since.Before(e.began) {
 			m.close(o, Close{Reason: "the peer has restarted", Silent: true})
 		}
 	}

@@ -42,7 +42,8 @@ func (m *Manager) route(d Datagram) {
 	}
 }
 
-// perAddress is how many half-open IKE SAs one address may have.
+// perAddress is how many half-open IKE SAs one address may have, or one
+// subnet of IPv6, all of whose addresses one host can take.
 const perAddress = 16
 
 // routeInit gives a peer's first message to a new machine, or to the one that
@@ -51,6 +52,12 @@ func (m *Manager) routeInit(d Datagram, h wire.Header) {
 	key := initKey{d.Remote, h.SPIi}
 	if e := m.byInit[key]; e != nil {
 		m.feed(e, d)
+		return
+	}
+	if m.bySPI[h.SPIi] != nil {
+		// Somebody reflects our own request: with a key that both ends share
+		// we would authenticate to ourselves.
+		m.cfg.Log.Debug("IKE_SA_INIT of our own came back", "peer", d.Remote)
 		return
 	}
 	now := m.cfg.Now()
@@ -82,7 +89,7 @@ func (m *Manager) routeInit(d Datagram, h wire.Header) {
 		m.cfg.Log.Debug("too many half-open IKE SAs of one peer", "peer", d.Remote)
 		return
 	}
-	e := m.newEntry(d.Local.Addr(), d.Remote.Addr())
+	e := m.newEntry(d.Local.Addr(), d.Remote.Addr(), policy)
 	e.init = key
 	m.byInit[key] = e
 	m.halfOpen++
@@ -93,8 +100,13 @@ func (m *Manager) routeInit(d Datagram, h wire.Header) {
 }
 
 func (m *Manager) halfOpenOf(a netip.Addr) (n int) {
+	bits := a.BitLen()
+	if a.Is6() {
+		bits = 64
+	}
+	near := netip.PrefixFrom(a.WithZone(""), bits)
 	for k, e := range m.byInit {
-		if k.remote.Addr() == a && !e.established {
+		if !e.established && near.Contains(k.remote.Addr().WithZone("")) {
 			n++
 		}
 	}

@@ -25,6 +25,7 @@ var (
 // rules are policies with one preshared key for some peers.
 type rules struct {
 	secret   string
+	localID  string
 	peers    []netip.Addr
 	children []ike.ChildPolicy
 	forceUDP bool
@@ -32,13 +33,20 @@ type rules struct {
 
 func (r rules) Peer(_, remote netip.Addr) (ike.Policy, bool) {
 	return ike.Policy{
-		Auth:     []ike.AuthMethod{ike.PresharedKey{Secret: []byte(r.secret)}},
+		Auth:     key(r.secret),
+		LocalID:  r.localID,
 		ForceUDP: r.forceUDP,
 	}, slices.Contains(r.peers, remote)
 }
 
 func (r rules) Child(_, _ netip.Addr, _, _ []ipsec.TrafficSelector, _ bool) []ike.ChildPolicy {
 	return r.children
+}
+
+const secret = "correct horse"
+
+func key(secret string) []ike.AuthMethod {
+	return []ike.AuthMethod{ike.PresharedKey{Secret: []byte(secret)}}
 }
 
 // all is a rule for every packet between the hosts of this file.
@@ -48,6 +56,7 @@ func all(name string) ike.ChildPolicy {
 		Name: name, Mode: ipsec.Transport,
 		Proposals: []ipsec.Proposal{{Protocol: ipsec.ProtoESP, Transforms: []ipsec.Transform{{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 256}}}},
 		Local:     []ipsec.TrafficSelector{net}, Remote: []ipsec.TrafficSelector{net},
+		Auth: key(secret),
 	}
 }
 
@@ -112,7 +121,7 @@ func shared(x, y *node) (n int) {
 }
 
 func psk(peers ...netip.Addr) rules {
-	return rules{secret: "correct horse", peers: peers, children: []ike.ChildPolicy{all("all"), all("other")}}
+	return rules{secret: secret, peers: peers, children: []ike.ChildPolicy{all("all"), all("other")}}
 }
 
 func TestManagerConnects(t *testing.T) {
@@ -353,6 +362,26 @@ func TestManagerRestart(t *testing.T) {
 	})
 }
 
+// firstWords has a stranger's machine say its first words to b and go away.
+func firstWords(t *testing.T, b *node, from netip.Addr, p ike.Policy, seed uint64) {
+	t.Helper()
+	rand := iketest.Rand(seed)
+	m := ikev2.NewInitiator(ike.MachineConfig{
+		Local: netip.AddrPortFrom(from, 500), Remote: netip.AddrPortFrom(b.addr, 500), Rand: rand, Policy: p,
+		NewSPI: func() ipsec.SPI { return 0x999 }, NewIKESPI: func() uint64 { return rand.Uint64() | 1 },
+		FirstContact: func() bool { return false },
+	})
+	effects, err := m.Handle(time.Now(), ike.Acquire{Child: all("all"), Local: host(from), Remote: host(b.addr)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range effects {
+		if s, ok := e.(ike.Send); ok {
+			b.HandleDatagram(s.Remote, s.Local, s.Data)
+		}
+	}
+}
+
 func TestManagerFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := iketest.NewNetwork(1, iketest.Faults{})
@@ -361,24 +390,8 @@ func TestManagerFlood(t *testing.T) {
 			flooders = append(flooders, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))
 		}
 		b := start(t, net, addrB, psk(flooders...), func(c *ike.ManagerConfig) { c.HalfOpen, c.CookiesFrom = 40, 4 })
-		// Each flooder's machine says its first words and goes away.
 		for i, from := range flooders[1:] {
-			var rand = iketest.Rand(uint64(i))
-			m := ikev2.NewInitiator(ike.MachineConfig{
-				Local: netip.AddrPortFrom(from, 500), Remote: netip.AddrPortFrom(addrB, 500), Rand: rand,
-				Policy: ike.Policy{Auth: []ike.AuthMethod{ike.PresharedKey{Secret: []byte("x")}}},
-				NewSPI: func() ipsec.SPI { return 0x999 }, NewIKESPI: func() uint64 { return rand.Uint64() | 1 },
-				FirstContact: func() bool { return false },
-			})
-			effects, err := m.Handle(time.Now(), ike.Acquire{Child: all("all"), Local: host(from), Remote: host(addrB)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range effects {
-				if s, ok := e.(ike.Send); ok {
-					b.HandleDatagram(s.Remote, s.Local, s.Data)
-				}
-			}
+			firstWords(t, b, from, ike.Policy{Auth: key("x")}, uint64(i))
 		}
 		pass(time.Second)
 		// The first four got an answer with state, the rest only a cookie.
@@ -468,6 +481,11 @@ func TestManagerSetPolicies(t *testing.T) {
 		a, b := start(t, net, addrA, psk(addrB)), start(t, net, addrB, psk(addrA))
 		a.acquire(addrB, "all")
 		pass(time.Second)
+		a.SetPolicies(psk(addrB))
+		pass(time.Second)
+		if shared(a, b) != 1 {
+			t.Error("the SA is gone though the policy is the same")
+		}
 		a.SetPolicies(psk(addrC))
 		pass(time.Second)
 		if len(a.sad.Alive())+len(b.sad.Alive()) != 0 {

@@ -17,6 +17,11 @@ type ChildPolicy struct {
 	Local, Remote []ipsec.TrafficSelector
 	Lifetime      time.Duration // after which the SA ends, rekeyed before if it can be; 0 for no limit
 	ForceUDP      bool          // UDP encapsulation even without a NAT, if this Child SA begins the IKE SA
+	// Auth and PeerID are what the peer must have proved for this rule. It
+	// authenticates once, as Policy says, and that need not do for every rule
+	// that concerns its address. Without methods nothing does.
+	Auth   []AuthMethod
+	PeerID string // empty for any that authenticates
 }
 
 // Policy is how to deal with one peer.

@@ -97,7 +97,20 @@ type policies struct{ h *Host }
 func (p policies) Peer(_, _ netip.Addr) (ike.Policy, bool) { return p.h.Policy, true }
 
 func (p policies) Child(_, _ netip.Addr, _, _ []ipsec.TrafficSelector, _ bool) []ike.ChildPolicy {
-	return p.h.Children
+	out := slices.Clone(p.h.Children)
+	for i := range out {
+		out[i] = p.h.withAuth(out[i])
+	}
+	return out
+}
+
+// withAuth has a rule that says nothing about authentication ask for what the
+// host's policy does.
+func (h *Host) withAuth(c ike.ChildPolicy) ike.ChildPolicy {
+	if c.Auth == nil {
+		c.Auth, c.PeerID = h.Policy.Auth, h.Policy.PeerID
+	}
+	return c
 }
 
 // Do gives an event to one of the host's machines and carries out what it
@@ -105,6 +118,10 @@ func (p policies) Child(_, _ netip.Addr, _, _ []ipsec.TrafficSelector, _ bool) [
 func (h *Host) Do(m ike.Machine, ev ike.Event) error {
 	if !slices.Contains(h.Machines, m) {
 		h.Machines = append(h.Machines, m)
+	}
+	if a, ok := ev.(ike.Acquire); ok {
+		a.Child = h.withAuth(a.Child)
+		ev = a
 	}
 	effects, err := m.Handle(h.sim.Now, ev)
 	for _, e := range effects {

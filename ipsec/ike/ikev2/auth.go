@@ -127,9 +127,6 @@ func (s *SA) verifyPeer(ps []wire.Payload, message, nonce, skp []byte, responder
 	if !ok {
 		return nil, fmt.Errorf("%w: the peer does not say who it is", ike.ErrAuthentication)
 	}
-	if want := s.cfg.Policy.PeerID; want != "" && !ike.SameID(want, *id) {
-		return nil, fmt.Errorf("%w: the peer is %s, and the policy wants %s", ike.ErrAuthentication, id, want)
-	}
 	auth, ok := wire.Find[*wire.Auth](ps)
 	if !ok {
 		return nil, fmt.Errorf("%w: %s sent no AUTH payload: EAP is not supported", ike.ErrAuthentication, id)
@@ -143,18 +140,22 @@ func (s *SA) verifyPeer(ps []wire.Payload, message, nonce, skp []byte, responder
 			v.Certs = append(v.Certs, c.Data)
 		}
 	}
-	err := fmt.Errorf("%w: %s used the method %d, for which the policy has nothing", ike.ErrAuthentication, id, auth.Method)
-	for _, m := range s.cfg.Policy.Auth {
-		if !m.Understands(auth.Method) {
-			continue
-		}
-		var how string
-		if how, err = m.Verify(v); err == nil {
-			s.peer.RemoteID, s.peer.Auth = id.String(), how
-			return m, nil
-		}
+	m, how, err := ike.Authenticate(s.cfg.Policy.Auth, s.cfg.Policy.PeerID, v)
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	s.peer.RemoteID, s.peer.Auth, s.proof = id.String(), how, v
+	return m, nil
+}
+
+// entitled checks that what the peer proved when the IKE SA was made does for
+// a rule, which may want other keys, authorities or names than the one that
+// the peer authenticated by.
+func (s *SA) entitled(p ike.ChildPolicy) error {
+	if _, _, err := ike.Authenticate(p.Auth, p.PeerID, s.proof); err != nil {
+		return fmt.Errorf("the rule %q wants another authentication than the one by which this peer's IKE SA was made: %w", p.Name, err)
+	}
+	return nil
 }
 
 // establish begins the life of an IKE SA whose peer is authenticated.

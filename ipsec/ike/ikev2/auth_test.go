@@ -199,6 +199,11 @@ func TestAuthenticationFails(t *testing.T) {
 	early := func(c *x509.Certificate) { c.NotBefore = epoch.Add(time.Minute) }
 	stolen := a
 	stolen.Key = newKey(t, "ecdsa256")
+	long := a
+	modulus := new(big.Int).Lsh(big.NewInt(1), 8192)
+	long.Chain = []*x509.Certificate{sign(t, &x509.Certificate{
+		SerialNumber: big.NewInt(4), DNSNames: []string{"a.example"}, NotBefore: epoch.Add(-time.Hour), NotAfter: epoch.Add(time.Hour),
+	}, ca.cert, &rsa.PublicKey{N: modulus.SetBit(modulus, 0, 1), E: 1<<31 - 1}, ca.key)}
 	for _, tt := range []struct {
 		name string
 		a, b ike.AuthMethod
@@ -214,6 +219,7 @@ func TestAuthenticationFails(t *testing.T) {
 		{"unknown CA at the responder", a, trusting(other.issue(t, "ecdsa256", "b.example"), ca), "a", "unknown authority"},
 		{"certificate without its key", stolen, b, "b", "not the certificate's key that signed"},
 		{"short RSA key", ca.issue(t, "rsa1024", "a.example"), b, "b", "2048"},
+		{"RSA key that takes seconds", long, b, "b", "8192 are the most"},
 		{"no authorities", a, ike.Certificate{Chain: b.Chain, Key: b.Key}, "b", "no authority is trusted"},
 		{"authorities only", ike.Certificate{Authorities: a.Authorities, Roots: a.Roots}, b, "a", "no certificate of our own"},
 		{"kinds differ", ike.PresharedKey{Secret: []byte("one")}, b, "b", "for which the policy has nothing"},

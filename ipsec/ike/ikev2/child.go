@@ -51,6 +51,9 @@ func (s *SA) newChildRequest(a ike.Acquire, first bool, replacing *child) (*chil
 		proposals = ike.WithoutGroups(proposals)
 	} else {
 		var err error
+		if err = s.entitled(p); err != nil {
+			return nil, err
+		}
 		if r.ni, err = s.random(nonceLen); err != nil {
 			return nil, err
 		}
@@ -105,8 +108,12 @@ func (r *childRequest) payloads() []wire.Payload {
 	return append(ps, &wire.TS{Selectors: r.tsi}, &wire.TS{Responder: true, Selectors: r.tsr})
 }
 
+// hintSameAuth explains what entitled refuses.
+const hintSameAuth = "give all rules that concern this peer the same authentication and peer-id"
+
 // bounds returns the selectors that a policy allows with this peer. In
-// transport mode they cannot be wider than the two hosts.
+// transport mode they cannot be wider than the two hosts: those for which the
+// policy was chosen, wherever a NAT moves the peer afterwards.
 func (s *SA) bounds(p ike.ChildPolicy) (local, remote []ipsec.TrafficSelector) {
 	if p.Mode != ipsec.Transport {
 		return p.Local, p.Remote
@@ -115,7 +122,7 @@ func (s *SA) bounds(p ike.ChildPolicy) (local, remote []ipsec.TrafficSelector) {
 		a = a.Unmap()
 		return []ipsec.TrafficSelector{{Start: a, End: a, EndPort: 0xffff}}
 	}
-	return narrow(host(s.local.Addr()), p.Local), narrow(host(s.remote.Addr()), p.Remote)
+	return narrow(host(s.cfg.Local.Addr()), p.Local), narrow(host(s.cfg.Remote.Addr()), p.Remote)
 }
 
 // endChild completes a Child SA with the peer's answer. What fails concerns
@@ -134,6 +141,8 @@ func (s *SA) endChild(r *childRequest, ps []wire.Payload, ni, nr []byte) *child 
 	case errors.Is(err, ike.ErrNoProposal):
 		why.Offered = ike.Proposals(r.offered)
 		why.Hint = "make both ends accept one ESP proposal"
+	case errors.Is(err, ike.ErrAuthentication):
+		why.Hint = hintSameAuth
 	case errors.Is(err, ike.ErrSelectors):
 		why.Offered = fmt.Sprintf("%v to %v", r.tsi, r.tsr)
 		why.Hint = "make the rules of both ends mirror each other in mode, addresses and ports"
@@ -166,6 +175,9 @@ func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (c *chi
 	tsr, ok3 := wire.FindTS(ps, true)
 	if !ok1 || !ok2 || !ok3 {
 		return nil, false, fmt.Errorf("%w: the answer has no SA or no traffic selectors", ike.ErrRefused)
+	}
+	if err := s.entitled(r.policy); err != nil {
+		return nil, true, err
 	}
 	chosen, err := ike.CheckChoice(r.offered, sa.Proposals)
 	if err != nil {

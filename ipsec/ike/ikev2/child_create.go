@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -35,9 +36,11 @@ func (t *createChild) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, err
 		err = r.chooseGroup(t.group, s)
 	}
 	if err != nil {
-		s.emit(ike.Failed{Policy: t.acquire.Child.Name, Why: &ike.NegotiationError{
-			Step: wire.CreateChildSA.String(), Peer: s.remote.String(), Err: err,
-		}})
+		why := &ike.NegotiationError{Step: wire.CreateChildSA.String(), Peer: s.remote.String(), Err: err}
+		if errors.Is(err, ike.ErrAuthentication) {
+			why.Hint = hintSameAuth
+		}
+		s.emit(ike.Failed{Policy: t.acquire.Child.Name, Why: why})
 		return 0, nil, false, nil
 	}
 	t.request = r

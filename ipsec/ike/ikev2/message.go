@@ -185,7 +185,8 @@ func (s *SA) authentic(d ike.Datagram, h wire.Header) {
 	if !moved || h.Response && s.state != Established {
 		return
 	}
-	if s.state == InitAnswered || s.state == Established && s.peer.NATRemote {
+	samePeer := d.Remote.Addr() == s.remote.Addr() && d.Local.Addr() == s.local.Addr()
+	if s.peer.NATRemote || s.state == InitAnswered && samePeer {
 		s.local, s.remote = d.Local, d.Remote
 		if s.state == Established {
 			s.emit(ike.Changed{Peer: s.info()})
@@ -199,8 +200,8 @@ func (s *SA) incoming(ses *session, d ike.Datagram, h wire.Header) error {
 	if !again && h.MessageID != ses.nextIn {
 		return fmt.Errorf("%w: request %d, %d is the next", errIgnored, h.MessageID, ses.nextIn)
 	}
-	if s.state == InitAnswered && h.Exchange != wire.IKEAuth && !again {
-		return fmt.Errorf("%w: %s before IKE_AUTH", errIgnored, h.Exchange)
+	if s.state == AuthSent || s.state == InitAnswered && h.Exchange != wire.IKEAuth && !again {
+		return fmt.Errorf("%w: %s before the peer is authenticated", errIgnored, h.Exchange)
 	}
 	if s.state == Refused && !again {
 		return fmt.Errorf("%w: %s after authentication failed", errIgnored, h.Exchange)

@@ -77,10 +77,12 @@ func (o childOffer) mode() ipsec.Mode {
 // choose finds the rule that accepts an offer. A rule that covers the packet
 // that the peer wants to send, whose selectors come first, goes before one
 // that would narrow it away. A replacement belongs to the rule, and must not
-// leave the selectors, of what it replaces.
+// leave the selectors, of what it replaces. None goes to a peer that has not
+// proved what the rule asks for.
 func (s *SA) choose(o childOffer, replaced *child) (*child, ipsec.Proposal, error) {
 	why := fmt.Errorf("%w: no rule covers them", ike.ErrSelectors)
 	wanted := ""
+	hint := "make the rules of both ends mirror each other in mode, addresses, ports and proposals"
 	for _, partial := range []bool{false, true} {
 		for _, p := range s.candidates(o, replaced) {
 			if p.Mode != o.mode() {
@@ -93,6 +95,10 @@ func (s *SA) choose(o childOffer, replaced *child) (*child, ipsec.Proposal, erro
 				continue
 			}
 			if !partial && !(within(o.local[:1], local) && within(o.remote[:1], remote)) {
+				continue
+			}
+			if err := s.entitled(p); err != nil {
+				why, hint = err, hintSameAuth
 				continue
 			}
 			proposals := p.Proposals
@@ -115,7 +121,7 @@ func (s *SA) choose(o childOffer, replaced *child) (*child, ipsec.Proposal, erro
 	return nil, ipsec.Proposal{}, &ike.NegotiationError{
 		Step: step.String(), Peer: s.remote.String(), Err: why, Wanted: wanted,
 		Offered: fmt.Sprintf("%s for %v to %v", ike.Proposals(o.proposals), o.remote, o.local),
-		Hint:    "make the rules of both ends mirror each other in mode, addresses, ports and proposals",
+		Hint:    hint,
 	}
 }
 
@@ -126,5 +132,7 @@ func (s *SA) candidates(o childOffer, replaced *child) []ike.ChildPolicy {
 		p.Local, p.Remote = replaced.local, replaced.remote
 		return []ike.ChildPolicy{p}
 	}
-	return s.cfg.Policies.Child(s.local.Addr(), s.remote.Addr(), o.local, o.remote, o.transport)
+	// A peer behind a NAT, or one that says so, may move: not to the rules of
+	// another address.
+	return s.cfg.Policies.Child(s.cfg.Local.Addr(), s.cfg.Remote.Addr(), o.local, o.remote, o.transport)
 }

@@ -30,7 +30,8 @@ type SA struct {
 	queue         []queued
 	children      []*child
 	peer          ike.PeerInfo
-	udp           bool // ESP travels in UDP
+	proof         ike.Verifying // by which the peer authenticated
+	udp           bool          // ESP travels in UDP
 
 	until  time.Time // the end of InitAnswered or Refused
 	heard  time.Time // when the peer last proved to be there

@@ -41,7 +41,7 @@ func waysOf(e *filter.Entry) []way {
 // transport mode the selectors are narrowed to the two hosts. ok is false
 // when nothing is left of them.
 func (n *negotiation) child(e *filter.Entry, w way, local, remote netip.Addr) (c ike.ChildPolicy, ok bool) {
-	c = ike.ChildPolicy{Name: e.Name, Mode: n.Mode, Proposals: n.Proposals, Lifetime: n.Lifetime, ForceUDP: n.ForceUDP}
+	c = ike.ChildPolicy{Name: e.Name, Mode: n.Mode, Proposals: n.Proposals, Lifetime: n.Lifetime, ForceUDP: n.ForceUDP, Auth: n.auth, PeerID: n.PeerID}
 	c.Local, c.Remote = rules.TrafficSelectors(e.Selector, w.direction, w.mirror, []netip.Addr{local})
 	if n.Mode == ipsec.Transport {
 		c.Local, c.Remote = narrow(c.Local, local), narrow(c.Remote, remote)

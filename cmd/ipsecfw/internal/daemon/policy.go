@@ -24,6 +24,16 @@ type policy struct {
 	file   *rules.File
 	spd    *filter.SPD
 	rules  map[string]*negotiation
+	// secured are the filters of those rules in the SPD's order. A stranger's
+	// packet can make us look through them, so they are worked out before.
+	secured []secured
+}
+
+// secured is a filter whose packets are to be secured.
+type secured struct {
+	entry *filter.Entry
+	rule  *negotiation
+	ways  []way
 }
 
 // negotiation is a rule with the action negotiate.
@@ -64,6 +74,12 @@ func compile(up api.Policy, generation uint64) (*policy, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, invalid(err)
 	}
+	for i := range p.spd.Entries() {
+		e := &p.spd.Entries()[i]
+		if n := p.rules[e.Name]; n != nil && e.Action == filter.Negotiate {
+			p.secured = append(p.secured, secured{e, n, waysOf(e)})
+		}
+	}
 	return p, nil
 }
 
@@ -72,14 +88,15 @@ func invalid(err error) error {
 }
 
 // Peer implements ike.Policies: the rule of the most specific filter that
-// concerns the peer says how to deal with it.
+// concerns the peer says how to deal with it. What the peer proves then may
+// not do for all rules that concern it, which their ike.ChildPolicy says.
 func (p *policy) Peer(_, remote netip.Addr) (ike.Policy, bool) {
-	for i := range p.spd.Entries() {
-		e := &p.spd.Entries()[i]
-		n := p.rules[e.Name]
-		if n == nil || e.Action != filter.Negotiate || !n.concerns(e, remote) {
+	for i := range p.secured {
+		s := &p.secured[i]
+		if !s.concerns(remote) {
 			continue
 		}
+		n := s.rule
 		return ike.Policy{
 			Proposals: p.file.IKE(),
 			Auth:      n.auth,
@@ -95,11 +112,11 @@ func (p *policy) Peer(_, remote netip.Addr) (ike.Policy, bool) {
 
 // concerns reports whether the peer at an address may be the other end of an
 // SA for the filter.
-func (n *negotiation) concerns(e *filter.Entry, remote netip.Addr) bool {
-	if n.Mode == ipsec.Tunnel {
-		return n.TunnelPeer == remote
+func (s *secured) concerns(remote netip.Addr) bool {
+	if s.rule.Mode == ipsec.Tunnel {
+		return s.rule.TunnelPeer == remote
 	}
-	return slices.ContainsFunc(waysOf(e), func(w way) bool { return w.remote.Side.Contains(remote) })
+	return slices.ContainsFunc(s.ways, func(w way) bool { return w.remote.Side.Contains(remote) })
 }
 
 // Child implements ike.Policies.
@@ -109,14 +126,13 @@ func (p *policy) Child(local, remote netip.Addr, _, _ []ipsec.TrafficSelector, t
 		mode = ipsec.Transport
 	}
 	var out []ike.ChildPolicy
-	for i := range p.spd.Entries() {
-		e := &p.spd.Entries()[i]
-		n := p.rules[e.Name]
-		if n == nil || e.Action != filter.Negotiate || n.Mode != mode || !n.concerns(e, remote) {
+	for i := range p.secured {
+		s := &p.secured[i]
+		if s.rule.Mode != mode || !s.concerns(remote) {
 			continue
 		}
-		for _, w := range waysOf(e) {
-			if c, ok := n.child(e, w, local, remote); ok {
+		for _, w := range s.ways {
+			if c, ok := s.rule.child(s.entry, w, local, remote); ok {
 				out = append(out, c)
 			}
 		}
@@ -133,5 +149,5 @@ func (p *policy) same(q *policy, rule string) bool {
 	}
 	x, y := a.Negotiation, b.Negotiation
 	x.Position, y.Position = "", "" // a comment may have been added above
-	return reflect.DeepEqual(x, y) && reflect.DeepEqual(a.auth, b.auth)
+	return reflect.DeepEqual(x, y) && ike.SameMethods(a.auth, b.auth)
 }

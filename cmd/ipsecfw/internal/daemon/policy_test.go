@@ -11,6 +11,7 @@ import (
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 	"github.com/ipsecfw/ipsecfw/ipsec"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 )
 
 const source = `version: 1
@@ -97,8 +98,12 @@ func TestPeer(t *testing.T) {
 		})
 	}
 	only := strings.Replace(source, "  - {name: both", "  # - {name: both", 1)
-	if _, ok := mustCompile(t, only).Peer(netip.Addr{}, netip.MustParseAddr("203.0.113.9")); ok {
+	p, stranger := mustCompile(t, only), netip.MustParseAddr("203.0.113.9")
+	if _, ok := p.Peer(netip.Addr{}, stranger); ok {
 		t.Error("a rule concerns a peer that none names")
+	}
+	if n := testing.AllocsPerRun(10, func() { p.Peer(netip.Addr{}, stranger) }); n != 0 {
+		t.Errorf("%v allocations for a stranger's packet, want none", n)
 	}
 }
 
@@ -130,6 +135,9 @@ func TestChild(t *testing.T) {
 			var got []string
 			for _, c := range p.Child(netip.MustParseAddr("10.2.0.10"), netip.MustParseAddr(tt.remote), nil, nil, tt.transport) {
 				got = append(got, c.Name+": "+c.Local[0].String()+" - "+c.Remote[0].String())
+				if !ike.SameMethods(c.Auth, p.rules[c.Name].auth) || len(c.Auth) == 0 {
+					t.Errorf("%s asks for %v, which is not its own authentication", c.Name, c.Auth)
+				}
 			}
 			slices.Sort(got)
 			slices.Sort(tt.want)
