@@ -3,9 +3,9 @@
 # does nothing, and the tests that need root skip themselves.
 set -eu
 
-packages="nftables iproute2 tcpdump openssl iputils-ping kmod user-mode-linux
+packages="nftables iproute2 kmod user-mode-linux
 	strongswan-charon strongswan-swanctl libstrongswan-standard-plugins
-	libcharon-extra-plugins libcharon-extauth-plugins"
+	libcharon-extra-plugins"
 
 if [ "$(id -u)" -ne 0 ]; then
 	echo "setup: not root, so nothing is installed and the tests that need root will skip" >&2

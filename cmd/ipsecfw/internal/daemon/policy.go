@@ -90,10 +90,10 @@ func invalid(err error) error {
 // Peer implements ike.Policies: the rule of the most specific filter that
 // concerns the peer says how to deal with it. What the peer proves then may
 // not do for all rules that concern it, which their ike.ChildPolicy says.
-func (p *policy) Peer(_, remote netip.Addr) (ike.Policy, bool) {
+func (p *policy) Peer(local, remote netip.Addr) (ike.Policy, bool) {
 	for i := range p.secured {
 		s := &p.secured[i]
-		if !s.concerns(remote) {
+		if !s.concerns(local, remote) {
 			continue
 		}
 		n := s.rule
@@ -112,9 +112,9 @@ func (p *policy) Peer(_, remote netip.Addr) (ike.Policy, bool) {
 
 // concerns reports whether the peer at an address may be the other end of an
 // SA for the filter.
-func (s *secured) concerns(remote netip.Addr) bool {
+func (s *secured) concerns(local, remote netip.Addr) bool {
 	if s.rule.Mode == ipsec.Tunnel {
-		return s.rule.TunnelPeer == remote
+		return s.rule.TunnelPeer == remote && s.rule.TunnelLocal == local
 	}
 	return slices.ContainsFunc(s.ways, func(w way) bool { return w.remote.Side.Contains(remote) })
 }
@@ -128,7 +128,7 @@ func (p *policy) Child(local, remote netip.Addr, _, _ []ipsec.TrafficSelector, t
 	var out []ike.ChildPolicy
 	for i := range p.secured {
 		s := &p.secured[i]
-		if s.rule.Mode != mode || !s.concerns(remote) {
+		if s.rule.Mode != mode || !s.concerns(local, remote) {
 			continue
 		}
 		for _, w := range s.ways {

@@ -77,18 +77,19 @@ func TestCompileRefuses(t *testing.T) {
 func TestPeer(t *testing.T) {
 	p := mustCompile(t, source)
 	tests := []struct {
-		name   string
-		remote string
-		rule   string
+		name          string
+		local, remote string
+		rule          string
 	}{
-		{"the most specific rule that concerns the peer", "10.1.0.20", "staff"},
-		{"gateway", "192.0.2.2", "branch"},
-		{"anybody", "203.0.113.9", "both"},
-		{"anybody, IPv6", "2001:db8::9", "both"},
+		{"the most specific rule that concerns the peer", "10.2.0.10", "10.1.0.20", "staff"},
+		{"gateway", "192.0.2.1", "192.0.2.2", "branch"},
+		{"gateway, at another of our addresses", "192.0.2.9", "192.0.2.2", "both"},
+		{"anybody", "10.2.0.10", "203.0.113.9", "both"},
+		{"anybody, IPv6", "2001:db8::1", "2001:db8::9", "both"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := p.Peer(netip.Addr{}, netip.MustParseAddr(tt.remote))
+			got, ok := p.Peer(netip.MustParseAddr(tt.local), netip.MustParseAddr(tt.remote))
 			if !ok {
 				t.Fatal("no rule concerns the peer")
 			}
@@ -99,10 +100,10 @@ func TestPeer(t *testing.T) {
 	}
 	only := strings.Replace(source, "  - {name: both", "  # - {name: both", 1)
 	p, stranger := mustCompile(t, only), netip.MustParseAddr("203.0.113.9")
-	if _, ok := p.Peer(netip.Addr{}, stranger); ok {
+	if _, ok := p.Peer(netip.MustParseAddr("10.2.0.10"), stranger); ok {
 		t.Error("a rule concerns a peer that none names")
 	}
-	if n := testing.AllocsPerRun(10, func() { p.Peer(netip.Addr{}, stranger) }); n != 0 {
+	if n := testing.AllocsPerRun(10, func() { p.Peer(netip.MustParseAddr("10.2.0.10"), stranger) }); n != 0 {
 		t.Errorf("%v allocations for a stranger's packet, want none", n)
 	}
 }
@@ -110,30 +111,31 @@ func TestPeer(t *testing.T) {
 func TestChild(t *testing.T) {
 	p := mustCompile(t, source)
 	tests := []struct {
-		name      string
-		remote    string
-		transport bool
+		name          string
+		local, remote string
+		transport     bool
 		want      []string
 	}{
-		{"from a subnet to me", "10.1.0.20", true, []string{
+		{"from a subnet to me", "10.2.0.10", "10.1.0.20", true, []string{
 			"staff: 10.2.0.10 tcp 8443 - 10.1.0.20 tcp",
 			"both: 10.2.0.10 udp - 10.1.0.20 udp 7",
 			"both: 10.2.0.10 udp 7 - 10.1.0.20 udp",
 		}},
-		{"another peer", "203.0.113.9", true, []string{
+		{"another peer", "10.2.0.10", "203.0.113.9", true, []string{
 			"both: 10.2.0.10 udp - 203.0.113.9 udp 7",
 			"both: 10.2.0.10 udp 7 - 203.0.113.9 udp",
 		}},
-		{"tunnel", "192.0.2.2", false, []string{
+		{"tunnel", "192.0.2.1", "192.0.2.2", false, []string{
 			"branch: 10.5.0.0/16 - 10.6.0.0/16",
 			"branch: 10.6.0.0/16 - 10.5.0.0/16",
 		}},
-		{"tunnel of a peer that has none", "10.1.0.20", false, nil},
+		{"tunnel at another of our addresses", "192.0.2.9", "192.0.2.2", false, nil},
+		{"tunnel of a peer that has none", "10.2.0.10", "10.1.0.20", false, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			for _, c := range p.Child(netip.MustParseAddr("10.2.0.10"), netip.MustParseAddr(tt.remote), nil, nil, tt.transport) {
+			for _, c := range p.Child(netip.MustParseAddr(tt.local), netip.MustParseAddr(tt.remote), nil, nil, tt.transport) {
 				got = append(got, c.Name+": "+c.Local[0].String()+" - "+c.Remote[0].String())
 				if !ike.SameMethods(c.Auth, p.rules[c.Name].auth) || len(c.Auth) == 0 {
 					t.Errorf("%s asks for %v, which is not its own authentication", c.Name, c.Auth)
