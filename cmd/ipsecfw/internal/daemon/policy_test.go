@@ -114,7 +114,7 @@ func TestChild(t *testing.T) {
 		name          string
 		local, remote string
 		transport     bool
-		want      []string
+		want          []string
 	}{
 		{"from a subnet to me", "10.2.0.10", "10.1.0.20", true, []string{
 			"staff: 10.2.0.10 tcp 8443 - 10.1.0.20 tcp",
