@@ -155,6 +155,17 @@ func carry(t *testing.T, from, to *host, replaced []byte) [][]byte {
 	give := func(in *Inbound, b []byte) {
 		in.Receive(append(make([]byte, ipsock.Headroom), b...), ipsock.Headroom, local, remote, 0)
 	}
+	for _, s := range from.sent {
+		for b := s.bytes; len(b) > 0; {
+			n := min(s.size, len(b))
+			if s.encap {
+				give(encap, b[:n])
+			} else {
+				give(raw, b[:n])
+			}
+			b = b[n:]
+		}
+	}
 	if replaced != nil {
 		var p packet.Packet
 		if err := packet.Parse(replaced, &p); err != nil {
@@ -173,17 +184,6 @@ func carry(t *testing.T, from, to *host, replaced []byte) [][]byte {
 			give(encap, replaced[p.HeaderLen+8:])
 		default:
 			t.Fatalf("protocol %d left the host", p.Protocol)
-		}
-	}
-	for _, s := range from.sent {
-		for b := s.bytes; len(b) > 0; {
-			n := min(s.size, len(b))
-			if s.encap {
-				give(encap, b[:n])
-			} else {
-				give(raw, b[:n])
-			}
-			b = b[n:]
 		}
 	}
 	raw.Flush()
@@ -404,6 +404,32 @@ func TestRefused(t *testing.T) {
 			}
 			if n := tt.counter(&s.Counters); n != 1 {
 				t.Errorf("counters %v", s.Counters.Map())
+			}
+		})
+	}
+}
+
+// On a very narrow path a large packet becomes more than the worker's buffer
+// holds at once.
+func TestNarrowPath(t *testing.T) {
+	for _, mode := range []ipsec.Mode{ipsec.Transport, ipsec.Tunnel} {
+		t.Run(mode.String(), func(t *testing.T) {
+			c, s := newHost(t, client4, 0), newHost(t, server4, 0)
+			a, b := pair(t, "staff", mode, false, client4, server4)
+			a.PathMTU = 120
+			c.Install(a, false)
+			s.Install(b, false)
+			data := bytes.Repeat([]byte("payroll "), 8000)
+			_, contents := c.NewOutbound().Handle(Queued{ID: 1, Packet: clear(client4, server4, packet.TCP, 40000, 8443, 0x10, data), Queue: c})
+			if len(c.sent) < 2 {
+				t.Errorf("sent in %d parts, want several", len(c.sent))
+			}
+			var got []byte
+			for _, pkt := range carry(t, c, s, contents) {
+				got = append(got, pkt[40:]...)
+			}
+			if !bytes.Equal(got, data) {
+				t.Errorf("%d bytes came, or others, want %d", len(got), len(data))
 			}
 		})
 	}

@@ -220,8 +220,14 @@ func (o *Outbound) cut(pkt []byte, sa *SA, room int) (Verdict, []byte) {
 	if sa.Mode == ipsec.Tunnel {
 		next, nextHeader = o.seg.NextPacket, inESP(o.p.Src)
 	}
+	longest := o.p.HeaderLen + room
+	longest += sa.Out.Overhead(longest)
 	out, size, count := o.buf[:0], 0, 0
 	for {
+		if cap(out)-len(out) < longest { // a very narrow path makes very many segments
+			o.transmit(sa, out, size, count)
+			out, size, count = out[:0], 0, 0
+		}
 		at := len(out) + sa.Out.HeaderLen()
 		n, ok := next(out[at:cap(out)])
 		if !ok {

@@ -42,6 +42,11 @@ func Run(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := &control{cfg: cfg, state: state{dir: cfg.State}, fatal: cancel}
+	lock, err := c.state.lock()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer lock.Close()
 	if err := c.restore(ctx); err != nil {
 		return errors.Join(err, listener.Close())
 	}

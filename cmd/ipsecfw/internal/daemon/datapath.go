@@ -73,6 +73,9 @@ func (j *joint) Install(c ike.InstallChild) error {
 	return nil
 }
 
+// maxMTU is the longest IPv4 packet, in bytes; a loopback device claims more.
+const maxMTU = 65535
+
 // pathMTU returns what the kernel knows of the path to an address, in bytes.
 func pathMTU(local, remote netip.Addr) (int, error) {
 	c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)), net.UDPAddrFromAddrPort(netip.AddrPortFrom(remote, udp.NATPort)))
@@ -95,7 +98,7 @@ func pathMTU(local, remote netip.Addr) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("find the MTU of the path to %s: %w", remote, err)
 	}
-	return mtu, nil
+	return min(mtu, maxMTU), nil
 }
 
 // Remove implements ike.DataPath.

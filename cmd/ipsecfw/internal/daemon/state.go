@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
 )
@@ -16,6 +19,26 @@ import (
 type state struct{ dir string }
 
 func (s state) path() string { return filepath.Join(s.dir, "policy.json") }
+
+// lock makes the directory this daemon's alone. The kernel takes the lock back
+// when the process ends, however it ends.
+func (s state) lock() (io.Closer, error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	d, err := os.Open(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the state directory: %w", err)
+	}
+	err = unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = errors.New("another daemon keeps its policy there: choose another directory with --state")
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the state directory %s: %w", s.dir, err), d.Close())
+	}
+	return d, nil
+}
 
 // load returns the policy that was kept; ok is false when there is none.
 func (s state) load() (p api.Policy, ok bool, err error) {
@@ -35,9 +58,6 @@ func (s state) load() (p api.Policy, ok bool, err error) {
 // stage writes a policy to disk. It takes effect, all at once, by commit;
 // discard drops it.
 func (s state) stage(p api.Policy) (commit func() error, discard func(), err error) {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("make the state directory: %w", err)
-	}
 	b, err := json.Marshal(p)
 	if err != nil {
 		return nil, nil, fmt.Errorf("keep the policy: %w", err)

@@ -4,11 +4,24 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 )
 
 func TestState(t *testing.T) {
 	s := state{dir: filepath.Join(t.TempDir(), "state")}
+	lock, err := s.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.lock(); err == nil || !strings.Contains(err.Error(), "--state") {
+		t.Errorf("a second daemon was not kept out: %v", err)
+	}
+	lock.Close()
+	if lock, err = s.lock(); err != nil {
+		t.Fatalf("after the first daemon ended: %v", err)
+	}
+	defer lock.Close()
 	if _, ok, err := s.load(); ok || err != nil {
 		t.Fatalf("load of nothing: %v, %v", ok, err)
 	}
