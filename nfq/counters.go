@@ -13,7 +13,7 @@ type Counters struct {
 
 	OutMalformed atomic.Uint64 // not a packet that can be judged
 	OutTooBig    atomic.Uint64 // more than an IP packet holds, once sealed
-	OutBlocked   atomic.Uint64 // the SPD said block
+	OutMismatch  atomic.Uint64 // the SPD did not want it secured: the policy was changing
 	OutFailed    atomic.Uint64 // sealing or sending failed
 
 	InUnknownSPI atomic.Uint64 // no such SA
@@ -30,23 +30,23 @@ type Counters struct {
 // Map returns the counters by name.
 func (c *Counters) Map() map[string]uint64 {
 	return map[string]uint64{
-		"sealed":             c.Sealed.Load(),
-		"opened":             c.Opened.Load(),
-		"held":               c.Held.Load(),
-		"held-released":      c.Released.Load(),
-		"held-abandoned":     c.Abandoned.Load(),
-		"held-dropped":       c.HoldOverflow.Load(),
-		"out-malformed":      c.OutMalformed.Load(),
-		"out-too-big":        c.OutTooBig.Load(),
-		"out-blocked":        c.OutBlocked.Load(),
-		"out-failed":         c.OutFailed.Load(),
-		"in-unknown-spi":     c.InUnknownSPI.Load(),
-		"in-refused":         c.InRefused.Load(),
-		"in-policy-mismatch": c.InMismatch.Load(),
-		"in-dummy":           c.InDummy.Load(),
-		"in-failed":          c.InFailed.Load(),
-		"queue-overflow":     c.QueueOverflow.Load(),
-		"queue-flushed":      c.QueueFlushed.Load(),
-		"queue-cut-packet":   c.QueueCut.Load(),
+		"sealed":              c.Sealed.Load(),
+		"opened":              c.Opened.Load(),
+		"held":                c.Held.Load(),
+		"held-released":       c.Released.Load(),
+		"held-abandoned":      c.Abandoned.Load(),
+		"held-dropped":        c.HoldOverflow.Load(),
+		"out-malformed":       c.OutMalformed.Load(),
+		"out-too-big":         c.OutTooBig.Load(),
+		"out-policy-mismatch": c.OutMismatch.Load(),
+		"out-failed":          c.OutFailed.Load(),
+		"in-unknown-spi":      c.InUnknownSPI.Load(),
+		"in-refused":          c.InRefused.Load(),
+		"in-policy-mismatch":  c.InMismatch.Load(),
+		"in-dummy":            c.InDummy.Load(),
+		"in-failed":           c.InFailed.Load(),
+		"queue-overflow":      c.QueueOverflow.Load(),
+		"queue-flushed":       c.QueueFlushed.Load(),
+		"queue-cut-packet":    c.QueueCut.Load(),
 	}
 }

@@ -17,7 +17,6 @@ type Verdict uint8
 const (
 	Held    Verdict = iota
 	Drop            // gone; what was to be sent of it has been sent
-	Accept          // sent as it is
 	Replace         // sent with other contents: the sealed packet in its place
 )
 
@@ -62,8 +61,8 @@ type Engine struct {
 	releaser  *Outbound
 }
 
-// NewEngine returns an Engine whose SPD is empty: until SetSPD it permits what
-// the queue brings, and opens nothing that arrives.
+// NewEngine returns an Engine without a policy: until SetSPD it drops all that
+// the queue brings and all that arrives.
 func NewEngine(cfg Config) *Engine {
 	if cfg.Hold == 0 {
 		cfg.Hold = DefaultHold

@@ -279,8 +279,8 @@ func TestVerdicts(t *testing.T) {
 		pkt  []byte
 		want Verdict
 	}{
-		{"permitted", clear(client4, server4, packet.UDP, 40000, 53, 0, nil), Accept},
-		{"blocked", clear(client4, server4, packet.TCP, 40000, 23, 2, nil), Drop},
+		{"permitted, though it was queued", clear(client4, server4, packet.UDP, 40000, 53, 0, nil), Drop},
+		{"blocked, though it was queued", clear(client4, server4, packet.TCP, 40000, 23, 2, nil), Drop},
 		{"no SA", clear(client4, server4, packet.TCP, 40000, 8443, 2, nil), Held},
 		{"not a packet", []byte{0x45, 0, 0}, Drop},
 		{"empty", nil, Drop},

@@ -46,12 +46,10 @@ func (o *Outbound) Handle(q Queued) (v Verdict, contents []byte) {
 		return Drop, nil
 	}
 	d := spd.Lookup(filter.Outbound, &o.p)
-	switch d.Action {
-	case filter.Permit: // the policy changed while the packet was queued
-		return Accept, nil
-	case filter.Negotiate:
-	default:
-		e.Counters.OutBlocked.Add(1)
+	if d.Action != filter.Negotiate {
+		// nftables queued it under another policy than the one we have: either
+		// may be the newer one, so it must not go in clear.
+		e.Counters.OutMismatch.Add(1)
 		return Drop, nil
 	}
 	sa := e.sad.Outbound(d.Entry.Name, &o.p)

@@ -110,8 +110,6 @@ func (q *Queue) packet(a nfqueue.Attribute) (p Queued, ok bool) {
 // Verdict implements Verdicts.
 func (q *Queue) Verdict(id uint32, v Verdict, contents []byte) error {
 	switch v {
-	case Accept:
-		return q.nf.SetVerdict(id, nfqueue.NfAccept)
 	case Replace:
 		return q.nf.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(contents))
 	case Drop:
