@@ -23,7 +23,8 @@ const (
 // Queued is a packet from the kernel's queue.
 type Queued struct {
 	ID              uint32
-	Packet          []byte // from the IP header; several segments in one when the stack left cutting to us
+	Packet          []byte // from the IP header
+	Segments        bool   // several TCP segments in one: the stack left cutting to us
 	ChecksumPending bool   // the TCP or UDP checksum is to be completed
 	Queue           Verdicts
 }
@@ -87,12 +88,13 @@ func (e *Engine) SAD() *SAD { return e.sad }
 // sends what waited for it.
 func (e *Engine) Install(sa *SA, standby bool) { e.sad.Add(sa, standby) }
 
-// Release tries again what waits for a rule. What still finds no SA goes back
+// Release tries again what waits for an SA of a rule with a peer, or of a rule
+// with anyone when remote is the zero address. What still finds no SA goes back
 // into the hold.
-func (e *Engine) Release(rule string) {
+func (e *Engine) Release(rule string, remote netip.Addr) {
 	e.releasing.Lock()
 	defer e.releasing.Unlock()
-	for _, p := range e.hold.take(func(p *held) bool { return p.Rule == rule }) {
+	for _, p := range e.hold.take(waitsFor(rule, remote)) {
 		if e.sad.Outbound(rule, &p.Clear) == nil {
 			e.again(p)
 			continue
@@ -118,13 +120,9 @@ func (e *Engine) again(p held) {
 	e.cfg.Acquirer.Acquire(p.Rule, p.Clear.Src, p.Clear.Dst, &p.Clear)
 }
 
-// Abandon drops what waits for an SA of a rule with a peer, or of a rule with
-// anyone when remote is the zero address: there will be
-// none.
+// Abandon drops what Release would try again: there will be no SA.
 func (e *Engine) Abandon(rule string, remote netip.Addr) {
-	for _, p := range e.hold.take(func(p *held) bool {
-		return p.Rule == rule && (!remote.IsValid() || p.Clear.Dst == remote)
-	}) {
+	for _, p := range e.hold.take(waitsFor(rule, remote)) {
 		e.Counters.Abandoned.Add(1)
 		e.verdict(p.Queued, Drop, nil)
 	}

@@ -314,7 +314,7 @@ func TestHold(t *testing.T) {
 	}
 	a, _ := pair(t, "staff", ipsec.Transport, false, client4, server4)
 	h.Install(a, false)
-	h.Release("staff")
+	h.Release("staff", server4)
 	for id := uint32(3); id <= 5; id++ {
 		if h.verdicts[id] != Replace {
 			t.Errorf("packet %d: verdict %d, want it sealed", id, h.verdicts[id])
@@ -341,6 +341,18 @@ func TestAbandon(t *testing.T) {
 	}
 }
 
+// SAs with other peers say nothing about a packet that waits for its own.
+func TestReleaseIsOfOnePeer(t *testing.T) {
+	h := newHost(t, client4, 0)
+	h.NewOutbound().Handle(Queued{ID: 1, Packet: clear(client4, server4, packet.TCP, 1, 8443, 2, nil), Queue: h})
+	for i := range maxTries + 1 {
+		h.Release("staff", netip.AddrFrom4([4]byte{10, 1, 0, byte(100 + i)}))
+	}
+	if len(h.verdicts) != 0 || len(h.acquired) != 1 {
+		t.Errorf("verdicts %v, asked %d times; want the packet held, and asked for once", h.verdicts, len(h.acquired))
+	}
+}
+
 // A packet that the SA's selectors do not cover does not release the hold, and
 // asks again.
 func TestNarrowSA(t *testing.T) {
@@ -349,7 +361,7 @@ func TestNarrowSA(t *testing.T) {
 	a, _ := pair(t, "staff", ipsec.Transport, false, client4, server4)
 	a.ChildSA.Local[0].StartPort, a.ChildSA.Local[0].EndPort = 2, 2
 	h.Install(a, false)
-	h.Release("staff")
+	h.Release("staff", server4)
 	if len(h.verdicts) != 0 {
 		t.Errorf("verdicts %v, want none", h.verdicts)
 	}
@@ -432,6 +444,23 @@ func TestNarrowPath(t *testing.T) {
 				t.Errorf("%d bytes came, or others, want %d", len(got), len(data))
 			}
 		})
+	}
+}
+
+// What the kernel would still cut into segments must not be sealed in its
+// place, even if it fits the path.
+func TestSmallSegments(t *testing.T) {
+	c, s := newHost(t, client4, 0), newHost(t, server4, 0)
+	a, b := pair(t, "staff", ipsec.Transport, false, client4, server4)
+	c.Install(a, false)
+	s.Install(b, false)
+	pkt := clear(client4, server4, packet.TCP, 40000, 8443, 0x10, make([]byte, 1000))
+	v, _ := c.NewOutbound().Handle(Queued{ID: 1, Packet: pkt, Segments: true, ChecksumPending: true, Queue: c})
+	if v != Drop {
+		t.Errorf("verdict %d, want it sent by other means", v)
+	}
+	if got := carry(t, c, s, nil); len(got) != 1 || len(got[0]) != len(pkt) {
+		t.Errorf("%d packets reached the stack, want the one", len(got))
 	}
 }
 

@@ -1,6 +1,7 @@
 package nfq
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -36,6 +37,12 @@ func (h *hold) add(p held) (oldest held, full bool) {
 	}
 	h.items = append(h.items, p)
 	return oldest, full
+}
+
+// waitsFor returns what tells the packets that wait for an SA of a rule with a
+// peer, or of a rule with anyone when remote is the zero address.
+func waitsFor(rule string, remote netip.Addr) func(*held) bool {
+	return func(p *held) bool { return p.Rule == rule && (!remote.IsValid() || p.Clear.Dst == remote) }
 }
 
 // take removes and returns the packets that match, in the order in which they

@@ -66,7 +66,7 @@ func (o *Outbound) wait(q Queued, rule string) (Verdict, []byte) {
 	e.keep(held{Queued: q, Rule: rule, Clear: o.p})
 	e.cfg.Acquirer.Acquire(rule, o.p.Src, o.p.Dst, &o.p)
 	if e.sad.Outbound(rule, &o.p) != nil { // installed since we looked
-		go e.Release(rule)
+		go e.Release(rule, o.p.Dst)
 	}
 	return Held, nil
 }
@@ -79,7 +79,9 @@ func (o *Outbound) protect(q Queued, sa *SA) (Verdict, []byte) {
 		if packet.ClampMSS(pkt, &o.p, maxSegment(room)) {
 			q.ChecksumPending = true
 		}
-		if o.p.Len-o.p.HeaderLen > room {
+		// The kernel would cut again what is sealed in place of several
+		// segments, even if it fits.
+		if q.Segments || o.p.Len-o.p.HeaderLen > room {
 			return o.cut(pkt, sa, room)
 		}
 	}

@@ -18,13 +18,17 @@ const queueLen = 8192
 const queueBuffer = 16 << 20
 
 // Flags in NFQA_SKB_INFO, from linux/netfilter/nfnetlink_queue.h.
-const skbChecksumNotReady = 1
+const (
+	skbChecksumNotReady = 1
+	skbGSO              = 2
+)
 
 // Queue is one queue of the kernel's NFQUEUE.
 type Queue struct {
 	number   uint16
 	nf       *nfqueue.Nfqueue
 	counters *Counters
+	failed   chan error // has room for one
 }
 
 // OpenQueue opens a queue. With gso set its packets come as large as the
@@ -49,14 +53,13 @@ func OpenQueue(number uint16, gso bool, counters *Counters) (*Queue, error) {
 	if err := nf.Con.SetReadBuffer(queueBuffer); err != nil && !errors.Is(err, unix.EPERM) {
 		return nil, errors.Join(fmt.Errorf("size the buffer of packet queue %d: %w", number, err), nf.Close())
 	}
-	return &Queue{number, nf, counters}, nil
+	return &Queue{number, nf, counters, make(chan error, 1)}, nil
 }
 
-// Run brings packets to a worker until ctx ends. It returns an error when the
-// kernel gives no more: packets of the queue are dropped from then on.
-func (q *Queue) Run(ctx context.Context, e *Engine) error {
+// Start makes the kernel bring packets to a worker, until ctx ends. The queue
+// may have one reader.
+func (q *Queue) Start(ctx context.Context, e *Engine) error {
 	worker := e.NewOutbound()
-	fatal := make(chan error, 1)
 	err := q.nf.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
 		if p, ok := q.packet(a); ok {
 			v, contents := worker.Handle(p)
@@ -76,20 +79,29 @@ func (q *Queue) Run(ctx context.Context, e *Engine) error {
 			q.counters.QueueFlushed.Add(1)
 			return 0
 		}
-		fatal <- err
+		q.failed <- err
 		return 1
 	})
 	if err != nil {
 		return fmt.Errorf("take packet queue %d: %w; another program may read it", q.number, err)
 	}
+	return nil
+}
+
+// Wait returns when ctx ends, or with an error when the kernel gives no more:
+// packets of the queue are dropped from then on.
+func (q *Queue) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-		q.nf.Close()
 		return ctx.Err()
-	case err := <-fatal:
+	case err := <-q.failed:
 		return fmt.Errorf("read packet queue %d: %w", q.number, err)
 	}
 }
+
+// Close gives the queue up, after the end of Start's ctx. The kernel drops what
+// is still in it.
+func (q *Queue) Close() error { return q.nf.Close() }
 
 func (q *Queue) packet(a nfqueue.Attribute) (p Queued, ok bool) {
 	if a.PacketID == nil || a.Payload == nil {
@@ -102,7 +114,8 @@ func (q *Queue) packet(a nfqueue.Attribute) (p Queued, ok bool) {
 		return p, false
 	}
 	if a.SkbInfo != nil && len(*a.SkbInfo) >= 4 {
-		p.ChecksumPending = binary.BigEndian.Uint32(*a.SkbInfo)&skbChecksumNotReady != 0
+		info := binary.BigEndian.Uint32(*a.SkbInfo)
+		p.ChecksumPending, p.Segments = info&skbChecksumNotReady != 0, info&skbGSO != 0
 	}
 	return p, true
 }

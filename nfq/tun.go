@@ -2,6 +2,7 @@ package nfq
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -27,8 +28,12 @@ type TUN struct {
 	bufs sync.Pool // of *[]byte
 }
 
+// ErrInUse says that another process has the device.
+var ErrInUse = errors.New("another ipsecfw daemon runs in this network namespace")
+
 // OpenTUN makes the device, which is gone when the TUN is closed or the
-// process ends. Route has to configure it.
+// process ends. Route has to configure it. The error wraps ErrInUse while
+// another process has it.
 func OpenTUN(name string) (*TUN, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -44,6 +49,9 @@ func OpenTUN(name string) (*TUN, error) {
 	}
 	if err != nil {
 		unix.Close(fd)
+		if errors.Is(err, unix.EBUSY) {
+			err = ErrInUse
+		}
 		return nil, fmt.Errorf("make the device %s: %w", name, err)
 	}
 	t := &TUN{file: os.NewFile(uintptr(fd), name)}

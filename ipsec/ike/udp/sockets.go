@@ -106,11 +106,13 @@ func (s *Sockets) Run(ctx context.Context, ike func(local, remote netip.AddrPort
 			})
 		})
 	}
+	err := <-errs
+	s.Close() // the others are of no use without it
 	wg.Wait()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return <-errs
+	return err
 }
 
 // demultiplex sorts what came to port 4500.

@@ -1,6 +1,8 @@
 package udp
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -46,6 +48,22 @@ func TestDemultiplex(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// When one socket fails, the others must not go on as if nothing were wrong.
+func TestRunEndsWithOneSocket(t *testing.T) {
+	s := new(Sockets)
+	for _, c := range []**ipsock.Conn{&s.ike[0], &s.nat[0]} {
+		var err error
+		if *c, err = ipsock.ListenUDP(false, 0, 0, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.ike[0].Close()
+	err := s.Run(t.Context(), func(_, _ netip.AddrPort, _ []byte) {}, func() Receiver { return new(sorted) })
+	if !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Run: %v", err)
 	}
 }
 

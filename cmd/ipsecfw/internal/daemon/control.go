@@ -29,15 +29,44 @@ type control struct {
 var _ api.Engine = (*control)(nil)
 
 // restore puts the policy in force that was so when the last daemon ended.
-func (c *control) restore(ctx context.Context) error {
+func (c *control) restore() error {
 	up, ok, err := c.state.load()
 	if err != nil || !ok {
 		return err
 	}
-	if err := c.Apply(ctx, up); err != nil {
+	if err := c.resume(up); err != nil {
 		return fmt.Errorf("restore the policy %s from %s: %w", up.Name, c.cfg.State, err)
 	}
 	return nil
+}
+
+// resume puts the policy in force that is kept. Its ruleset comes into force
+// even when the plant does not start: the host may have none yet, and without
+// one what is to be secured would leave in clear.
+func (c *control) resume(up api.Policy) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, err := compile(up, c.generation+1)
+	if err != nil {
+		return err
+	}
+	pl, err := c.start(p)
+	if errors.Is(err, nfq.ErrInUse) { // and so is the ruleset, which is not ours
+		return err
+	}
+	enforced := nft.Apply(ruleset(p.spd))
+	switch {
+	case err != nil:
+		return errors.Join(err, enforced)
+	case enforced != nil:
+		return errors.Join(enforced, pl.stop())
+	}
+	c.inForce(pl, p)
+	return nil
+}
+
+func (c *control) start(p *policy) (*plant, error) {
+	return start(p, c.cfg.Log, func(err error) { c.fatal(err) })
 }
 
 // Apply implements api.Engine.
@@ -55,34 +84,39 @@ func (c *control) Apply(_ context.Context, up api.Policy) error {
 	defer discard()
 	pl := c.plant
 	if pl == nil {
-		if pl, err = start(p, c.cfg.Log, func(err error) { c.fatal(err) }); err != nil {
+		if pl, err = c.start(p); err != nil {
 			return err
 		}
 	}
-	if err := c.enforce(pl, p, commit); err != nil {
+	if err := c.enforce(p, commit); err != nil {
 		if c.plant == nil {
 			err = errors.Join(err, pl.stop())
 		}
 		return err
 	}
-	c.generation++
 	if c.plant != nil {
 		pl.swap(p)
 	}
-	c.plant = pl
-	c.cfg.Log.Info("policy in force", "name", p.file.Name, "file", up.Name, "generation", c.generation)
+	c.inForce(pl, p)
 	return nil
+}
+
+func (c *control) inForce(pl *plant, p *policy) {
+	c.generation++
+	c.plant = pl
+	c.cfg.Log.Info("policy in force", "name", p.file.Name, "file", p.upload.Name, "generation", c.generation)
+}
+
+func ruleset(s *filter.SPD) nft.Ruleset {
+	return nft.Compile(s, nft.Config{
+		Interface: device, InMark: inMark, OutMark: outMark,
+		Queue: queue, TCPQueue: tcpQueue, NativeQueue: nativeQueue(),
+	})
 }
 
 // enforce gives the policy to nftables and to the disk, or leaves both as they
 // were.
-func (c *control) enforce(pl *plant, p *policy, commit func() error) error {
-	ruleset := func(s *filter.SPD) nft.Ruleset {
-		return nft.Compile(s, nft.Config{
-			Interface: device, InMark: inMark, OutMark: outMark,
-			Queue: queue, TCPQueue: tcpQueue, NativeQueue: pl.native,
-		})
-	}
+func (c *control) enforce(p *policy, commit func() error) error {
 	if err := nft.Apply(ruleset(p.spd)); err != nil {
 		return err
 	}
@@ -100,6 +134,17 @@ func (c *control) enforce(pl *plant, p *policy, commit func() error) error {
 func (c *control) Unapply(context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.plant == nil {
+		// What a daemon left that was killed goes too; what one that lives
+		// beside this one has in force does not.
+		tun, err := nfq.OpenTUN(device)
+		if errors.Is(err, nfq.ErrInUse) {
+			return err
+		}
+		if err == nil {
+			defer tun.Close()
+		}
+	}
 	if err := c.state.remove(); err != nil {
 		return err
 	}
@@ -107,7 +152,7 @@ func (c *control) Unapply(context.Context) error {
 		return err
 	}
 	if c.plant == nil {
-		return nil
+		return nfq.Unroute(inMark, routeTable)
 	}
 	err := c.plant.stop()
 	c.plant = nil
@@ -230,7 +275,7 @@ func (c *control) Status() api.Status {
 	}
 	p := c.plant.policy.Load()
 	s.Policy, s.File, s.Counters = p.file.Name, p.upload.Name, c.plant.engine.Counters.Map()
-	if c.plant.native {
+	if nativeQueue() {
 		s.Queue = api.QueueNative
 	}
 	return s

@@ -47,7 +47,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return errors.Join(err, listener.Close())
 	}
 	defer lock.Close()
-	if err := c.restore(ctx); err != nil {
+	if err := c.restore(); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	cfg.Log.Info("ready", "socket", cfg.Socket)

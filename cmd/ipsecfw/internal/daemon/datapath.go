@@ -69,7 +69,7 @@ func (j *joint) Install(c ike.InstallChild) error {
 	j.engine.Install(&nfq.SA{ChildSA: sa, Out: out, In: in, PathMTU: mtu, Since: time.Now()}, c.Standby)
 	// If we are the responder, the answer by which the peer gets its SA should
 	// go before the packets that waited: not from this goroutine, then.
-	go j.engine.Release(sa.Policy)
+	go j.engine.Release(sa.Policy, addressed(sa.Mode, sa.RemoteAddr.Addr()))
 	return nil
 }
 
@@ -106,10 +106,20 @@ func (j *joint) Remove(in ipsec.SPI, _ string) { j.engine.SAD().Remove(in) }
 
 // Failed implements ike.DataPath. The Manager has logged why.
 func (j *joint) Failed(rule string, remote netip.Addr, _ error) {
-	if n := j.policy.Load().rules[rule]; n == nil || n.Mode == ipsec.Tunnel {
-		remote = netip.Addr{} // packets through a tunnel are addressed to whom it leads to
+	mode := ipsec.Tunnel
+	if n := j.policy.Load().rules[rule]; n != nil {
+		mode = n.Mode
 	}
-	j.engine.Abandon(rule, remote)
+	j.engine.Abandon(rule, addressed(mode, remote))
+}
+
+// addressed is to whom packets under an SA with a peer are addressed: the zero
+// address for anyone, as through a tunnel.
+func addressed(mode ipsec.Mode, peer netip.Addr) netip.Addr {
+	if mode == ipsec.Tunnel {
+		return netip.Addr{}
+	}
+	return peer
 }
 
 // Acquire implements nfq.Acquirer.

@@ -29,6 +29,10 @@ const (
 	protoESP   = 50
 )
 
+// nativeQueue reports whether nftables has its own queue statement. The kernel
+// is asked once.
+var nativeQueue = sync.OnceValue(nft.NativeQueueAvailable)
+
 // keepaliveEvery is the interval of NAT keepalives (RFC 3948 section 4).
 const keepaliveEvery = 20 * time.Second
 
@@ -39,14 +43,13 @@ type plant struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	closers []func() error
-	native  bool // nftables has its own queue statement
 }
 
 // start makes a plant for a policy. Nothing reaches it before nftables does.
 // A part that fails later is told to fatal.
 func start(p *policy, log *slog.Logger, fatal func(error)) (*plant, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	pl := &plant{joint: joint{log: log}, cancel: cancel, native: nft.NativeQueueAvailable()}
+	pl := &plant{joint: joint{log: log}, cancel: cancel}
 	pl.policy.Store(p)
 	if err := pl.open(ctx, p, fatal); err != nil {
 		return nil, errors.Join(err, pl.stop())
@@ -88,13 +91,6 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 		Initiator: func(c ike.MachineConfig) ike.Machine { return ikev2.NewInitiator(c) },
 		Responder: func(c ike.MachineConfig) ike.Machine { return ikev2.NewResponder(c) },
 	})
-	queues := map[uint16]*nfq.Queue{queue: nil, tcpQueue: nil}
-	for n := range queues {
-		if queues[n], err = nfq.OpenQueue(n, n == tcpQueue, &pl.engine.Counters); err != nil {
-			return err
-		}
-	}
-
 	run := func(f func() error) {
 		pl.running.Go(func() {
 			if err := f(); err != nil && ctx.Err() == nil {
@@ -103,8 +99,16 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 		})
 	}
 	run(func() error { return pl.manager.Run(ctx) })
-	for _, q := range queues {
-		run(func() error { return q.Run(ctx, pl.engine) })
+	for _, n := range []uint16{queue, tcpQueue} {
+		q, err := nfq.OpenQueue(n, n == tcpQueue, &pl.engine.Counters)
+		if err != nil {
+			return err
+		}
+		pl.onStop(q.Close)
+		if err := q.Start(ctx, pl.engine); err != nil {
+			return err
+		}
+		run(func() error { return q.Wait(ctx) })
 	}
 	run(func() error {
 		return pl.sockets.Run(ctx, pl.manager.HandleDatagram, func() udp.Receiver { return pl.engine.NewInbound(true) })

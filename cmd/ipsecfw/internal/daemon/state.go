@@ -20,6 +20,8 @@ type state struct{ dir string }
 
 func (s state) path() string { return filepath.Join(s.dir, "policy.json") }
 
+func (s state) staged() string { return s.path() + ".staged" }
+
 // lock makes the directory this daemon's alone. The kernel takes the lock back
 // when the process ends, however it ends.
 func (s state) lock() (io.Closer, error) {
@@ -62,7 +64,10 @@ func (s state) stage(p api.Policy) (commit func() error, discard func(), err err
 	if err != nil {
 		return nil, nil, fmt.Errorf("keep the policy: %w", err)
 	}
-	f, err := os.CreateTemp(s.dir, "policy-*.tmp") // mode 0600
+	if err := s.clean(); err != nil {
+		return nil, nil, err
+	}
+	f, err := os.OpenFile(s.staged(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("keep the policy: %w", err)
 	}
@@ -83,6 +88,14 @@ func (s state) stage(p api.Policy) (commit func() error, discard func(), err err
 	}, discard, nil
 }
 
+// clean removes a policy that was staged when a daemon was killed: it holds keys.
+func (s state) clean() error {
+	if err := os.Remove(s.staged()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove what was staged: %w", err)
+	}
+	return nil
+}
+
 // syncDir makes a rename in a directory last through a power cut.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
@@ -97,5 +110,5 @@ func (s state) remove() error {
 	if err := os.Remove(s.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget the policy: %w", err)
 	}
-	return nil
+	return s.clean()
 }

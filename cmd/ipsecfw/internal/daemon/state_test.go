@@ -58,6 +58,9 @@ func TestState(t *testing.T) {
 			t.Errorf("%s: mode %v, want %v: it holds keys", path, fi.Mode().Perm(), want)
 		}
 	}
+	os.WriteFile(s.staged(), []byte("keys"), 0o600) // a daemon was killed
+	keep(true, "second")
+	os.WriteFile(s.staged(), []byte("keys"), 0o600)
 	os.WriteFile(s.path(), []byte("{"), 0o600)
 	if _, _, err := s.load(); err == nil {
 		t.Error("a broken file was loaded")
@@ -69,5 +72,8 @@ func TestState(t *testing.T) {
 	}
 	if _, ok, _ := s.load(); ok {
 		t.Error("the policy is still there")
+	}
+	if files, _ := os.ReadDir(s.dir); len(files) != 0 {
+		t.Errorf("%d files left, which may hold keys", len(files))
 	}
 }
