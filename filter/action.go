@@ -36,23 +36,41 @@ func (a Action) precedence() uint8 {
 	return 2
 }
 
-// Direction is the way of a packet as the host sees it. The zero value is
-// invalid.
-type Direction uint8
+// Options says more precisely what a filter's action is. It is comparable.
+type Options struct {
+	Reject          bool  // Block: tell the sender, by a TCP reset or an ICMP error
+	AcceptUnsecured bool  // Negotiate: what comes in clear is let in
+	AllowUnsecured  bool  // Negotiate: with a peer that does not speak IKE, in clear
+	Log             bool  // report the packets to NFLOG under the rule's name
+	Limit           Limit // Permit: drop what is beyond it
+}
 
-// The directions.
+// Limit is a rate of packets. The zero value is no limit.
+type Limit struct {
+	Packets uint32 // in each Per
+	Per     Unit
+	Burst   uint32 // packets beyond the rate that pass at once
+}
+
+// Unit is a span of time that rates are given in.
+type Unit uint8
+
+// The units of rates.
 const (
-	Outbound Direction = iota + 1
-	Inbound
+	PerSecond Unit = iota + 1
+	PerMinute
+	PerHour
 )
 
-// String returns the direction's name.
-func (d Direction) String() string {
-	switch d {
-	case Outbound:
-		return "outbound"
-	case Inbound:
-		return "inbound"
+// String returns the rule file's keyword.
+func (u Unit) String() string {
+	switch u {
+	case PerSecond:
+		return "second"
+	case PerMinute:
+		return "minute"
+	case PerHour:
+		return "hour"
 	}
-	return "invalid direction"
+	return "invalid unit"
 }

@@ -18,7 +18,9 @@
 //  2. whether the filter names a protocol;
 //  3. the fixed port bits of both sides, summed. A side counts 16 for one
 //     port, 16 less the bits that it takes to number its ports for a range,
-//     and 0 for any port.
+//     and 0 for any port. An ICMP type counts 8, with a code 16;
+//  4. the connection: 2 for an interface by name, 1 for lan or remote, 0 for
+//     all.
 //
 // Between filters of the same weight block comes before negotiate, negotiate
 // before permit, and otherwise the one that stands first in the file. A
@@ -26,13 +28,19 @@
 //
 // # What matches
 //
-// The SPD judges packets of the host itself: an outbound packet has a local
-// source, an inbound one a local destination. So "me" on the local side
-// matches every packet, and on the remote side none: a host has no policy
-// for what it sends to itself. A filter matches packets that go from its From
-// side to its To side, in whichever direction that is for the host; a
-// mirrored one matches the answers too, with sides and ports exchanged.
+// An outbound packet has a local source, an inbound one a local destination.
+// So "me" on the local side matches every packet, and on the remote side none:
+// a host has no policy for what it sends to itself. A filter matches packets
+// that go from its From side to its To side, in whichever direction that is
+// for the host; a mirrored one matches the answers too, with sides and ports
+// exchanged, and ICMP requests with their answers. What the host forwards for
+// others is matched by filters of its own, which have no "me".
 //
 // A filter that names ports matches only packets that show them. A fragment
 // other than the first does not, and neither does a protocol that has none.
+//
+// A stateful filter asks for a packet's place in its connection as well: it
+// matches connections that begin at its From side, and the answers to them.
+//
+// Some packets are exempt and meet no filter: see Exemptions.
 package filter

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Group is a set of tuples of one shape whose filters have the same weight
-// and action. For a packet of the family the action of the first group with
+// Group is a set of tuples of one shape whose filters have the same weight,
+// action and options. For a packet of the family the action of the first group with
 // a tuple that it matches is the decision: the policy as a series of exact
 // lookups.
 //
@@ -16,7 +16,12 @@ import (
 type Group struct {
 	Weight  uint32
 	Action  Action
+	Options Options
 	Shape   Shape
+	Name    string // the rule's name, with Options.Log; otherwise empty
+	// Mirror says in direction Forward, of a group that negotiates, that its
+	// packets come from the far end of the tunnel.
+	Mirror  bool
 	Tuples  []Tuple  // in order of decision, no two equal
 	Entries []*Entry // for each tuple, the entry that it came from
 	Mirrors []bool   // for each tuple, whether it is of the entry's mirrored half
@@ -24,40 +29,54 @@ type Group struct {
 
 // Groups returns the policy of one direction in order of decision: by weight,
 // then block before negotiate before permit, then IPv4 before IPv6, then the
-// shape that fixes more. A tuple is left out when an earlier group has it.
+// shape that fixes more, then the order of the file. A filter with a limit has
+// groups of its own. A tuple is left out when an earlier group has it.
 // The caller must not change what is returned.
 func (s *SPD) Groups(d Direction) []Group { return s.directions[d-1].groups }
 
 // groupKey tells the groups of a direction apart.
 type groupKey struct {
-	weight uint32
-	action Action
-	shape  Shape
+	weight  uint32
+	action  Action
+	options Options
+	shape   Shape
+	name    string
+	mirror  bool
+	limited *Entry
 }
 
 // groups collects tuples, which come in order of decision.
 type groups struct {
-	list []Group
-	at   map[groupKey]int
+	direction Direction
+	list      []Group
+	at        map[groupKey]int
 }
 
-func (g *groups) add(h half, t Tuple) {
-	k := groupKey{h.entry.Selector.Weight(), h.entry.Action, t.Shape}
+func (g *groups) add(h half, weight uint32, t Tuple) {
+	e := h.entry
+	k := groupKey{weight: weight, action: e.Action, options: e.Options, shape: t.Shape}
+	if e.Options.Log {
+		k.name = e.Name
+	}
+	if e.Options.Limit != (Limit{}) {
+		k.limited = e
+	}
+	k.mirror = g.direction == Forward && e.Action == Negotiate && h.mirror
 	i, ok := g.at[k]
 	if !ok {
 		i = len(g.list)
 		g.at[k] = i
-		g.list = append(g.list, Group{Weight: k.weight, Action: k.action, Shape: k.shape})
+		g.list = append(g.list, Group{Weight: weight, Action: k.action, Options: k.options, Shape: k.shape, Name: k.name, Mirror: k.mirror})
 	}
 	x := &g.list[i]
 	x.Tuples = append(x.Tuples, t)
-	x.Entries = append(x.Entries, h.entry)
+	x.Entries = append(x.Entries, e)
 	x.Mirrors = append(x.Mirrors, h.mirror)
 }
 
 // ordered returns the groups in order of decision.
 func (g *groups) ordered() []Group {
-	slices.SortFunc(g.list, func(a, b Group) int {
+	slices.SortStableFunc(g.list, func(a, b Group) int {
 		return cmp.Or(
 			cmp.Compare(b.Weight, a.Weight),
 			cmp.Compare(a.Action.precedence(), b.Action.precedence()),

@@ -16,6 +16,7 @@ var protocols = map[string]uint8{
 	"udp":     17,
 	"dccp":    33,
 	"ipv6":    41,
+	"rsvp":    46,
 	"gre":     47,
 	"esp":     50,
 	"ah":      51,
@@ -48,4 +49,6 @@ func ProtocolNumber(name string) (protocol uint8, ok bool) {
 }
 
 // ProtocolKeywords returns the keywords of all protocols, sorted.
-func ProtocolKeywords() []string { return slices.Sorted(maps.Keys(protocols)) }
+func ProtocolKeywords() []string { return sortedKeys(protocols) }
+
+func sortedKeys(m map[string]uint8) []string { return slices.Sorted(maps.Keys(m)) }

@@ -70,6 +70,8 @@ type Selector struct {
 	Protocol         uint8 // upper-layer protocol, with HasProtocol
 	HasProtocol      bool  // false for any protocol
 	FromPort, ToPort PortRange
+	ICMP             ICMP       // which messages, with protocol icmp or icmpv6
+	Connection       Connection // on which interfaces
 }
 
 // ErrSelector says that a selector can match nothing or makes no sense; the
@@ -107,6 +109,17 @@ func (s Selector) Check() error {
 			return fmt.Errorf("%w: a port needs the protocol tcp, udp, sctp or udplite", ErrSelector)
 		}
 	}
+	if m := s.ICMP; m.HasType || m.HasCode {
+		switch {
+		case !s.HasProtocol || s.Protocol != packet.ICMP && s.Protocol != packet.ICMPv6:
+			return fmt.Errorf("%w: a message type needs the protocol icmp or icmpv6", ErrSelector)
+		case !m.HasType:
+			return fmt.Errorf("%w: a message code needs a type", ErrSelector)
+		}
+	}
+	if c := s.Connection; c.Kind > ConnectionInterface || (c.Kind == ConnectionInterface) != (c.Name != "") || len(c.Name) > maxInterfaceName {
+		return fmt.Errorf("%w: the connection is neither all, lan, remote nor the name of an interface of at most %d bytes", ErrSelector, maxInterfaceName)
+	}
 	if s.tuples() > maxTuples {
 		return fmt.Errorf("%w: the ranges make up more than %d subnets and port prefixes; use subnets, or fewer ranges in one filter", ErrSelector, maxTuples)
 	}
@@ -116,12 +129,17 @@ func (s Selector) Check() error {
 // Weight says how specific the selector is, as the package's comment
 // defines it: of two filters that match a packet the heavier one decides.
 func (s Selector) Weight() uint32 {
-	w := (s.From.fixedBits() + s.To.fixedBits()) << 7
+	w := (s.From.fixedBits() + s.To.fixedBits()) << 9
 	if s.HasProtocol {
-		w |= 1 << 6
+		w |= 1 << 8
 	}
-	return w | s.FromPort.fixedBits() + s.ToPort.fixedBits()
+	w |= (s.FromPort.fixedBits() + s.ToPort.fixedBits() + s.ICMP.fixedBits()) << 2
+	return w | s.Connection.fixedBits()
 }
+
+// maxInterfaceName is the longest name of an interface, in bytes (IFNAMSIZ
+// with the zero at its end).
+const maxInterfaceName = 15
 
 // End is one end of a selector: a side with its ports.
 type End struct {
@@ -153,6 +171,15 @@ func (s Selector) String() string {
 	}
 	if !s.ToPort.Any() {
 		b.WriteString(" to-port " + s.ToPort.String())
+	}
+	if s.ICMP.HasType {
+		b.WriteString(" icmp-type " + ICMPTypeName(s.Protocol, s.ICMP.Type))
+	}
+	if s.ICMP.HasCode {
+		b.WriteString(" icmp-code " + strconv.Itoa(int(s.ICMP.Code)))
+	}
+	if s.Connection != (Connection{}) {
+		b.WriteString(" connection " + s.Connection.String())
 	}
 	return b.String()
 }

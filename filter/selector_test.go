@@ -33,6 +33,12 @@ func TestSelectorCheck(t *testing.T) {
 		{"zone", Selector{From: Me(), To: Address(addr("fe80::1%eth0"))}, "plain"},
 		{"ports without a protocol", Selector{From: Any(), To: Me(), ToPort: PortRange{80, 80}}, "needs the protocol"},
 		{"ports of icmp", Selector{From: Any(), To: Me(), Protocol: 1, HasProtocol: true, FromPort: PortRange{80, 80}}, "needs the protocol"},
+		{"icmp type", Selector{From: Any(), To: Me(), Protocol: 1, HasProtocol: true, ICMP: ICMP{Type: 8, HasType: true}}, ""},
+		{"icmp type of tcp", Selector{From: Any(), To: Me(), Protocol: 6, HasProtocol: true, ICMP: ICMP{Type: 8, HasType: true}}, "needs the protocol icmp"},
+		{"icmp code without a type", Selector{From: Any(), To: Me(), Protocol: 1, HasProtocol: true, ICMP: ICMP{HasCode: true}}, "code needs a type"},
+		{"interface without a name", Selector{From: Any(), To: Me(), Connection: Connection{Kind: ConnectionInterface}}, "name of an interface"},
+		{"interface with a long name", Selector{From: Any(), To: Me(), Connection: Connection{ConnectionInterface, "sixteen-bytes-xx"}}, "name of an interface"},
+		{"lan with a name", Selector{From: Any(), To: Me(), Connection: Connection{ConnectionLAN, "eth0"}}, "name of an interface"},
 		{"ports backwards", tcp(Any(), Me(), PortRange{}, PortRange{90, 80}), "lower to a higher port"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -46,7 +52,7 @@ func TestSelectorCheck(t *testing.T) {
 			if !errors.Is(err, ErrSelector) || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("error %v, want one that says %q", err, tt.want)
 			}
-			if _, err := New([]Entry{{Name: "r", List: "l", Position: "p.yaml:3:5", Selector: tt.s, Action: Block}}, 1); !errors.Is(err, ErrSelector) ||
+			if _, err := New([]Entry{{Name: "r", List: "l", Position: "p.yaml:3:5", Selector: tt.s, Action: Block}}, Settings{}); !errors.Is(err, ErrSelector) ||
 				!strings.HasPrefix(err.Error(), `p.yaml:3:5: rule "r", filter 1 of list "l"`) {
 				t.Errorf("New: %v", err)
 			}
@@ -63,6 +69,10 @@ func TestSelectorString(t *testing.T) {
 		{tcp(subnet("10.1.0.0/16"), Me(), PortRange{}, PortRange{8443, 8443}), "from 10.1.0.0/16 to me protocol tcp to-port 8443"},
 		{tcp(Any(), Any(), PortRange{1024, 65535}, PortRange{0, 1023}), "from any to any protocol tcp from-port 1024-65535 to-port 0-1023"},
 		{Selector{From: Me(), To: Any(), Protocol: 200, HasProtocol: true}, "from me to any protocol 200"},
+		{Selector{From: Me(), To: Any(), Protocol: 1, HasProtocol: true, ICMP: ICMP{Type: 8, HasType: true}, Connection: Connection{Kind: ConnectionLAN}},
+			"from me to any protocol icmp icmp-type echo-request connection lan"},
+		{Selector{From: Any(), To: Me(), Protocol: 58, HasProtocol: true, ICMP: ICMP{Type: 1, HasType: true, Code: 4, HasCode: true}, Connection: Connection{ConnectionInterface, "eth0"}},
+			"from any to me protocol icmpv6 icmp-type destination-unreachable icmp-code 4 connection eth0"},
 	} {
 		if got := tt.s.String(); got != tt.want {
 			t.Errorf("String() = %q, want %q", got, tt.want)
@@ -73,6 +83,13 @@ func TestSelectorString(t *testing.T) {
 // Each selector is heavier than the next.
 func TestWeightOrder(t *testing.T) {
 	https := PortRange{443, 443}
+	on := func(s Selector, kind ConnectionKind, name string) Selector {
+		s.Connection = Connection{kind, name}
+		return s
+	}
+	echo := Selector{From: Any(), To: Me(), Protocol: 1, HasProtocol: true, ICMP: ICMP{Type: 8, HasType: true}}
+	echo0 := echo
+	echo0.ICMP.HasCode = true
 	order := []Selector{
 		tcp(Address(addr("10.1.0.5")), Me(), https, https),
 		tcp(Address(addr("10.1.0.5")), Me(), PortRange{}, https),
@@ -86,6 +103,11 @@ func TestWeightOrder(t *testing.T) {
 		{From: subnet("10.1.0.0/16"), To: Me()},
 		{From: subnet("2001:db8::/48"), To: Me()},
 		tcp(Any(), Me(), https, https),
+		tcp(Any(), Me(), PortRange{}, https),
+		on(tcp(Any(), Me(), PortRange{}, PortRange{440, 447}), ConnectionInterface, "eth0"),
+		echo,
+		on(Selector{From: Any(), To: Me()}, ConnectionInterface, "eth0"),
+		on(Selector{From: Any(), To: Me()}, ConnectionLAN, ""),
 		{From: Any(), To: Me()},
 		{From: subnet("10.1.0.0/16"), To: Any()},
 		{From: Any(), To: Any()},
@@ -94,6 +116,9 @@ func TestWeightOrder(t *testing.T) {
 		if a, b := order[i], order[i+1]; a.Weight() <= b.Weight() {
 			t.Errorf("%v weighs %d, not more than the %d of %v", a, a.Weight(), b.Weight(), b)
 		}
+	}
+	if echo0.Weight() <= echo.Weight() {
+		t.Errorf("an ICMP code adds nothing to the weight %d", echo.Weight())
 	}
 	if a, b := (Selector{From: subnet("10.1.0.0/16"), To: Me()}), (Selector{From: subnet("2001:db8::/112"), To: Me()}); a.Weight() != b.Weight() {
 		t.Errorf("an IPv4 /16 weighs %d, an IPv6 /112 %d; want the same", a.Weight(), b.Weight())

@@ -2,9 +2,11 @@ package filter
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 )
@@ -17,7 +19,10 @@ type Entry struct {
 	Position string // where it stands in the rule file, as in "payroll.yaml:7:7"
 	Selector Selector
 	Mirrored bool // also matches the answers: sides and ports exchanged
+	Stateful bool // matches From's connections only: answers to them, and no others
+	Forward  bool // matches what the host forwards, and not its own packets
 	Action   Action
+	Options  Options
 }
 
 // String names the filter by its rule, list and selector.
@@ -28,9 +33,15 @@ func (e *Entry) String() string {
 // SPD is a security policy database (RFC 4301 section 4.4.1): filters in the
 // order in which they decide. It is immutable, and safe for concurrent use.
 type SPD struct {
-	generation uint64
+	settings   Settings
 	entries    []Entry // in order of decision
-	directions [2]directed
+	directions [len(Directions)]directed
+}
+
+// Settings is what an SPD has besides its filters.
+type Settings struct {
+	Generation uint64 // the caller's number for this version of the policy
+	Exemptions Exemptions
 }
 
 // directed is the policy of one direction.
@@ -49,25 +60,23 @@ type half struct {
 
 // index finds the best half among all tuples of one shape.
 type index struct {
-	mask  key
-	ports bool   // packets without ports never match
-	best  uint32 // the lowest rank in it
-	ranks map[key]uint32
+	mask       key
+	ports      bool // packets without ports never match, nor ICMP types
+	connection Connection
+	stage      Stage
+	best       uint32 // the lowest rank in it
+	ranks      map[key]uint32
 }
 
 // New makes the SPD of the entries, which stand in the order of the rule
-// file. The generation is the caller's number for this version of the
-// policy. It fails when an entry has no valid action or selector; the error
+// file. It fails when an entry has no valid action or selector; the error
 // names the entry and wraps ErrSelector in the second case.
-func New(entries []Entry, generation uint64) (*SPD, error) {
-	s := &SPD{generation: generation, entries: slices.Clone(entries)}
+func New(entries []Entry, settings Settings) (*SPD, error) {
+	s := &SPD{settings: settings, entries: slices.Clone(entries)}
 	for i := range s.entries {
 		e := &s.entries[i]
-		if err := e.Selector.Check(); err != nil {
+		if err := e.check(); err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", e.Position, e, err)
-		}
-		if e.Action < Permit || e.Action > Negotiate {
-			return nil, fmt.Errorf("%s: %s: %s", e.Position, e, e.Action)
 		}
 	}
 	slices.SortStableFunc(s.entries, func(a, b Entry) int {
@@ -76,39 +85,63 @@ func New(entries []Entry, generation uint64) (*SPD, error) {
 			cmp.Compare(a.Action.precedence(), b.Action.precedence()),
 		)
 	})
-	for i := range s.directions {
-		s.compile(Direction(i + 1))
+	var compiling sync.WaitGroup
+	for _, d := range Directions {
+		compiling.Go(func() { s.compile(d) })
 	}
+	compiling.Wait()
 	return s, nil
+}
+
+// check returns an error unless the entry is one that an SPD accepts.
+func (e *Entry) check() error {
+	if err := e.Selector.Check(); err != nil {
+		return err
+	}
+	o := e.Options
+	switch {
+	case e.Action < Permit || e.Action > Negotiate:
+		return errors.New(e.Action.String())
+	case e.Forward && (e.Selector.From.kind == SideMe || e.Selector.To.kind == SideMe):
+		return fmt.Errorf("%w: forwarded packets have no end here; write addresses, or any, for me", ErrSelector)
+	case e.Stateful && e.Action != Permit:
+		return fmt.Errorf("%w: a stateful filter can only permit", ErrSelector)
+	case o.Reject && e.Action != Block,
+		(o.AcceptUnsecured || o.AllowUnsecured) && e.Action != Negotiate,
+		o.Limit != (Limit{}) && (e.Action != Permit || o.Limit.Packets == 0 || o.Limit.Per < PerSecond || o.Limit.Per > PerHour):
+		return fmt.Errorf("the options do not fit the action to %s", e.Action)
+	}
+	return nil
 }
 
 // compile cuts the entries into tuples, in order of decision, and files each
 // under its shape and in its group.
 func (s *SPD) compile(d Direction) {
 	dir := &s.directions[d-1]
-	shapes, groups := map[Shape]*index{}, groups{at: map[groupKey]int{}}
+	shapes, groups := map[Shape]*index{}, groups{direction: d, at: map[groupKey]int{}}
 	for i := range s.entries {
 		e := &s.entries[i]
+		weight := e.Selector.Weight()
 		for _, mirror := range []bool{false, true} {
-			if mirror && !e.Mirrored {
-				continue
-			}
-			tuples := tuplesOf(e.Selector, d, mirror)
-			if len(tuples) == 0 {
+			x, ok := e.Half(d, mirror)
+			if !ok {
 				continue
 			}
 			rank, h := uint32(len(dir.halves)), half{e, mirror}
 			dir.halves = append(dir.halves, h)
-			for _, t := range tuples {
+			for _, t := range x.tuples() {
 				x := shapes[t.Shape]
 				if x == nil {
-					x = &index{mask: t.mask(), ports: t.Ports(), best: rank, ranks: map[key]uint32{}}
+					x = &index{
+						mask: t.mask(), ports: t.Ports(), connection: t.Connection, stage: t.Stage,
+						best: rank, ranks: map[key]uint32{},
+					}
 					shapes[t.Shape] = x
 				}
 				k := t.key()
 				if _, decided := x.ranks[k]; !decided {
 					x.ranks[k] = rank
-					groups.add(h, t)
+					groups.add(h, weight, t)
 				}
 			}
 		}
@@ -126,8 +159,8 @@ func (s *SPD) compile(d Direction) {
 	}
 }
 
-// Generation returns the number that New was given.
-func (s *SPD) Generation() uint64 { return s.generation }
+// Settings returns what New was given.
+func (s *SPD) Settings() Settings { return s.settings }
 
 // Entries returns the entries in the order in which they decide, the most
 // specific first. The caller must not change them.
@@ -136,13 +169,17 @@ func (s *SPD) Entries() []Entry { return s.entries }
 // Decision is the SPD's verdict on a packet.
 type Decision struct {
 	Action Action
-	Entry  *Entry // the filter that decided; nil when none matched
+	Entry  *Entry // the filter that decided; nil when none did
 	Mirror bool   // the packet matched the filter's mirrored half
+	Exempt string // why no filter was asked; otherwise empty
 }
 
 // Why says in a sentence which filter decided, and why that one.
 func (d Decision) Why() string {
-	if d.Entry == nil {
+	switch {
+	case d.Exempt != "":
+		return d.Action.String() + ": " + d.Exempt + " is exempt"
+	case d.Entry == nil:
 		return d.Action.String() + ": no filter matches"
 	}
 	mirrored := ""
@@ -153,11 +190,20 @@ func (d Decision) Why() string {
 		d.Action, d.Entry.Position, d.Entry, mirrored, d.Entry.Selector.Weight())
 }
 
-// Lookup returns the decision on a packet of the host that goes in a
-// direction. It takes one map lookup for each shape that could still hold a
-// better filter, however many filters there are, and allocates nothing.
-func (s *SPD) Lookup(d Direction, p *packet.Packet) Decision {
-	dir := &s.directions[d-1]
+// Decide returns the decision on a packet as the kernel takes it: by the
+// exemptions, then by Lookup.
+func (s *SPD) Decide(c Context, p *packet.Packet) Decision {
+	if why, ok := s.settings.Exemptions.Exempt(c, p); ok {
+		return Decision{Action: Permit, Exempt: why}
+	}
+	return s.Lookup(c, p)
+}
+
+// Lookup returns the decision of the filters on a packet. It takes one map
+// lookup for each shape that could still hold a better filter, however many
+// filters there are, and allocates nothing.
+func (s *SPD) Lookup(c Context, p *packet.Packet) Decision {
+	dir := &s.directions[c.Direction-1]
 	family := 0
 	if !p.Is4() {
 		family = 1
@@ -168,7 +214,7 @@ func (s *SPD) Lookup(d Direction, p *packet.Packet) Decision {
 		if x.best >= found {
 			break
 		}
-		if x.ports && !p.HasPorts {
+		if x.ports && !p.HasPorts && !p.HasICMP || !x.connection.Contains(c.Interface) || !x.stage.Contains(c.State) {
 			continue
 		}
 		if rank, ok := x.ranks[k.and(&x.mask)]; ok && rank < found {
@@ -180,4 +226,19 @@ func (s *SPD) Lookup(d Direction, p *packet.Packet) Decision {
 	}
 	h := dir.halves[found]
 	return Decision{Action: h.entry.Action, Entry: h.entry, Mirror: h.mirror}
+}
+
+// Matching returns the decisions that the filters would take which match a
+// packet, in order of decision: the first is what Lookup returns, the second
+// what would be decided without that filter, and so on. It looks at every
+// filter.
+func (s *SPD) Matching(c Context, p *packet.Packet) []Decision {
+	var out []Decision
+	for i := range s.entries {
+		e := &s.entries[i]
+		if mirror, ok := e.Match(c, p); ok {
+			out = append(out, Decision{Action: e.Action, Entry: e, Mirror: mirror})
+		}
+	}
+	return out
 }

@@ -12,7 +12,7 @@ import (
 
 func mustNew(t testing.TB, entries ...Entry) *SPD {
 	t.Helper()
-	s, err := New(entries, 7)
+	s, err := New(entries, Settings{Generation: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +42,16 @@ func payroll(t testing.TB) *SPD {
 
 func TestLookup(t *testing.T) {
 	s := payroll(t)
+	echo := Selector{From: Me(), To: Any(), Protocol: 1, HasProtocol: true, ICMP: ICMP{Type: 8, HasType: true}}
+	ping := mustNew(t,
+		Entry{Name: "ping", Action: Permit, Mirrored: true, Selector: echo},
+		Entry{Name: "rest", Action: Block, Mirrored: true, Selector: Selector{From: Any(), To: Me()}},
+	)
+	message := func(kind uint8, from, to string) *packet.Packet {
+		p := flow(1, from, to)
+		p.HasICMP, p.ICMPType = true, kind
+		return p
+	}
 	oneWay := mustNew(t,
 		Entry{Name: "in", Action: Block, Selector: Selector{From: Any(), To: Me()}},
 		Entry{Name: "routed", Action: Negotiate, Selector: Selector{From: subnet("10.1.0.0/16"), To: subnet("10.2.0.0/16")}},
@@ -68,6 +78,10 @@ func TestLookup(t *testing.T) {
 		{"lookup elsewhere", s, Outbound, flow(17, "10.1.0.1:5353", "10.9.0.54:53"), Block, "rest", true},
 		{"IPv6", s, Inbound, flow(6, "[2001:db8::1]:1", "[2001:db8::2]:8443"), Block, "rest", false},
 		{"a fragment shows no port", s, Inbound, fragment, Block, "rest", false},
+		{"echo request", ping, Outbound, message(8, "10.0.0.1:0", "10.0.0.2:0"), Permit, "ping", false},
+		{"its answer", ping, Inbound, message(0, "10.0.0.2:0", "10.0.0.1:0"), Permit, "ping", true},
+		{"an echo request of another", ping, Inbound, message(8, "10.0.0.2:0", "10.0.0.1:0"), Block, "rest", false},
+		{"a UDP port is no ICMP type", ping, Outbound, flow(17, "10.0.0.1:2048", "10.0.0.2:9"), Block, "rest", true},
 		{"not mirrored, in", oneWay, Inbound, flow(6, "10.3.0.1:1", "10.4.0.1:2"), Block, "in", false},
 		{"not mirrored, out", oneWay, Outbound, flow(6, "10.4.0.1:2", "10.3.0.1:1"), Permit, "", false},
 		{"subnets, out", oneWay, Outbound, flow(1, "10.1.0.1:0", "10.2.0.1:0"), Negotiate, "routed", false},
@@ -76,7 +90,7 @@ func TestLookup(t *testing.T) {
 		{"empty policy", mustNew(t), Inbound, flow(6, "10.1.0.1:1", "10.2.0.1:2"), Permit, "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := tt.spd.Lookup(tt.d, tt.p)
+			got := tt.spd.Lookup(Context{Direction: tt.d}, tt.p)
 			name := ""
 			if got.Entry != nil {
 				name = got.Entry.Name
@@ -111,7 +125,7 @@ func TestSameWeight(t *testing.T) {
 		}, "narrow from"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := mustNew(t, tt.entries...).Lookup(Inbound, flow(6, "10.3.0.1:1", "10.1.0.1:2"))
+			d := mustNew(t, tt.entries...).Lookup(Context{Direction: Inbound}, flow(6, "10.3.0.1:1", "10.1.0.1:2"))
 			if d.Entry == nil || d.Entry.Name != tt.want {
 				t.Errorf("%s; want %q", d.Why(), tt.want)
 			}
@@ -125,9 +139,9 @@ func TestWhy(t *testing.T) {
 		d    Decision
 		want string
 	}{
-		{s.Lookup(Outbound, flow(6, "10.1.0.1:8443", "10.1.3.4:40000")),
-			`negotiate: payroll.yaml:7:7: rule "staff", filter 1 of list "staff" (from 10.1.0.0/16 to me protocol tcp to-port 8443), mirrored is the most specific filter that matches, of weight 30800`},
-		{mustNew(t).Lookup(Inbound, flow(6, "10.1.0.1:1", "10.2.0.1:2")), "permit: no filter matches"},
+		{s.Lookup(Context{Direction: Outbound}, flow(6, "10.1.0.1:8443", "10.1.3.4:40000")),
+			`negotiate: payroll.yaml:7:7: rule "staff", filter 1 of list "staff" (from 10.1.0.0/16 to me protocol tcp to-port 8443), mirrored is the most specific filter that matches, of weight 123200`},
+		{mustNew(t).Lookup(Context{Direction: Inbound}, flow(6, "10.1.0.1:1", "10.2.0.1:2")), "permit: no filter matches"},
 	} {
 		if got := tt.d.Why(); got != tt.want {
 			t.Errorf("Why() = %q\nwant      %q", got, tt.want)
@@ -137,7 +151,7 @@ func TestWhy(t *testing.T) {
 
 func TestNewRefusesInvalidAction(t *testing.T) {
 	for _, a := range []Action{0, Negotiate + 1} {
-		if _, err := New([]Entry{{Name: "r", Selector: Selector{From: Any(), To: Me()}, Action: a}}, 1); err == nil || !strings.Contains(err.Error(), "invalid action") {
+		if _, err := New([]Entry{{Name: "r", Selector: Selector{From: Any(), To: Me()}, Action: a}}, Settings{}); err == nil || !strings.Contains(err.Error(), "invalid action") {
 			t.Errorf("action %d: error %v", a, err)
 		}
 	}
@@ -145,7 +159,7 @@ func TestNewRefusesInvalidAction(t *testing.T) {
 
 func TestNewRefusesTooManyTuples(t *testing.T) {
 	wide := Range(addr("::1"), addr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"))
-	_, err := New([]Entry{{Name: "r", Selector: tcp(wide, wide, PortRange{1, 65534}, PortRange{1, 65534}), Action: Block}}, 1)
+	_, err := New([]Entry{{Name: "r", Selector: tcp(wide, wide, PortRange{1, 65534}, PortRange{1, 65534}), Action: Block}}, Settings{})
 	if err == nil || !strings.Contains(err.Error(), "use subnets") {
 		t.Errorf("error %v", err)
 	}
@@ -155,11 +169,11 @@ func TestNewCopies(t *testing.T) {
 	entries := []Entry{{Name: "light", Selector: Selector{From: Any(), To: Me()}, Action: Permit},
 		{Name: "heavy", Selector: Selector{From: Address(addr("10.0.0.1")), To: Me()}, Action: Block}}
 	s := mustNew(t, entries...)
-	if entries[0].Name != "light" || s.Entries()[0].Name != "heavy" || s.Generation() != 7 {
-		t.Errorf("entries %v, SPD's %v, generation %d", entries, s.Entries(), s.Generation())
+	if entries[0].Name != "light" || s.Entries()[0].Name != "heavy" || s.Settings().Generation != 7 {
+		t.Errorf("entries %v, SPD's %v, generation %d", entries, s.Entries(), s.Settings().Generation)
 	}
 	entries[1].Action = Permit
-	if d := s.Lookup(Inbound, flow(6, "10.0.0.1:1", "10.0.0.2:2")); d.Action != Block {
+	if d := s.Lookup(Context{Direction: Inbound}, flow(6, "10.0.0.1:1", "10.0.0.2:2")); d.Action != Block {
 		t.Errorf("the SPD changed with the caller's slice: %s", d.Why())
 	}
 }
@@ -223,7 +237,14 @@ func (w world) entries(n int) []Entry {
 				s.FromPort, s.ToPort = w.ports(), w.ports()
 			}
 		}
-		out[i] = Entry{Name: fmt.Sprint(i), Selector: s, Mirrored: w.IntN(2) == 0, Action: Action(1 + w.IntN(3))}
+		if s.Protocol == 1 {
+			s.ICMP = []ICMP{{}, {}, {Type: 8, HasType: true}, {HasType: true}, {Type: 3, HasType: true, Code: 1, HasCode: true}}[w.IntN(5)]
+		}
+		s.Connection = []Connection{{}, {}, {}, {Kind: ConnectionLAN}, {Kind: ConnectionRemote}, {ConnectionInterface, "eth1"}}[w.IntN(6)]
+		e := Entry{Name: fmt.Sprint(i), Selector: s, Mirrored: w.IntN(2) == 0, Action: Action(1 + w.IntN(3))}
+		e.Forward = w.IntN(3) == 0 && s.From.Kind() != SideMe && s.To.Kind() != SideMe
+		e.Stateful = e.Action == Permit && w.IntN(2) == 0
+		out[i] = e
 	}
 	return out
 }
@@ -234,31 +255,49 @@ func (w world) packet() packet.Packet {
 	if packet.HasPorts(p.Protocol) && w.IntN(8) > 0 {
 		p.HasPorts, p.SrcPort, p.DstPort = true, w.port(), w.port()
 	}
+	if p.Protocol == packet.ICMP && !v6 && w.IntN(8) > 0 {
+		p.HasICMP, p.ICMPType, p.ICMPCode = true, []uint8{0, 3, 8}[w.IntN(3)], uint8(w.IntN(2))
+	}
 	return p
+}
+
+func (w world) context() Context {
+	interfaces := []Interface{{}, {Name: "eth0"}, {Name: "eth1"}, {Name: "ppp0", Remote: true}}
+	return Context{Direction: Directions[w.IntN(3)], Interface: interfaces[w.IntN(4)], State: State(w.IntN(5))}
 }
 
 // matches says from the definition, without any prefix, whether a packet
 // belongs to one half of a filter.
-func matches(e *Entry, d Direction, mirror bool, p *packet.Packet) bool {
+func matches(e *Entry, c Context, mirror bool, p *packet.Packet) bool {
 	from, to, fromPort, toPort := p.Src, p.Dst, p.SrcPort, p.DstPort
-	fromLocal := d == Outbound
+	fromLocal, toLocal := c.Direction == Outbound, c.Direction == Inbound
+	kind := p.ICMPType
 	if mirror {
-		from, to, fromPort, toPort, fromLocal = to, from, toPort, fromPort, !fromLocal
+		from, to, fromPort, toPort, fromLocal, toLocal = to, from, toPort, fromPort, toLocal, fromLocal
+		if kind == 0 || kind == 8 {
+			kind = 8 - kind
+		}
 	}
 	side := func(s Side, a netip.Addr, local bool) bool { return s.Kind() == SideMe && local || s.Contains(a) }
 	ports := func(r PortRange, port uint16) bool { return r.Any() || p.HasPorts && r.Contains(port) }
 	s := &e.Selector
-	return side(s.From, from, fromLocal) && side(s.To, to, !fromLocal) &&
-		(!s.HasProtocol || s.Protocol == p.Protocol) && ports(s.FromPort, fromPort) && ports(s.ToPort, toPort)
+	on := map[ConnectionKind]bool{
+		ConnectionAll: true, ConnectionLAN: c.Interface.Name != "" && !c.Interface.Remote,
+		ConnectionRemote: c.Interface.Remote, ConnectionInterface: c.Interface.Name == "eth1",
+	}[s.Connection.Kind]
+	state := !e.Stateful || c.State == StateReply && mirror || (c.State == StateNew || c.State == StateOriginal) && !mirror
+	return side(s.From, from, fromLocal) && side(s.To, to, toLocal) && e.Forward == (c.Direction == Forward) && on && state &&
+		(!s.HasProtocol || s.Protocol == p.Protocol) && ports(s.FromPort, fromPort) && ports(s.ToPort, toPort) &&
+		(!s.ICMP.HasType || p.HasICMP && s.ICMP.Contains(kind, p.ICMPCode))
 }
 
 // bruteForce decides from the definition: the heaviest filter, block before
 // negotiate before permit, the first in the file, the straight half.
-func bruteForce(entries []Entry, d Direction, p *packet.Packet) (best *Entry, mirror bool) {
+func bruteForce(entries []Entry, c Context, p *packet.Packet) (best *Entry, mirror bool) {
 	for i := range entries {
 		e := &entries[i]
 		for _, m := range []bool{false, true} {
-			if m && !e.Mirrored || !matches(e, d, m, p) {
+			if m && !e.Mirrored || !matches(e, c, m, p) {
 				continue
 			}
 			if best == nil || e.Selector.Weight() > best.Selector.Weight() ||
@@ -271,10 +310,10 @@ func bruteForce(entries []Entry, d Direction, p *packet.Packet) (best *Entry, mi
 }
 
 // byGroups decides as a reader of Groups does.
-func byGroups(s *SPD, d Direction, p *packet.Packet) Action {
+func byGroups(s *SPD, c Context, p *packet.Packet) Action {
 	k := packetKey(p)
-	for _, g := range s.Groups(d) {
-		if g.Shape.V6 == p.Is4() || g.Shape.Ports() && !p.HasPorts {
+	for _, g := range s.Groups(c.Direction) {
+		if g.Shape.V6 == p.Is4() || g.Shape.Ports() && !p.HasPorts && !p.HasICMP || !g.Shape.Connection.Contains(c.Interface) || !g.Shape.Stage.Contains(c.State) {
 			continue
 		}
 		mask := g.Shape.mask()
@@ -294,19 +333,23 @@ func TestAgainstBruteForce(t *testing.T) {
 		entries := w.entries(1 + n%25)
 		s := mustNew(t, entries...)
 		for range 200 {
-			p, d := w.packet(), Direction(1+w.IntN(2))
-			got := s.Lookup(d, &p)
-			want, mirror := bruteForce(entries, d, &p)
+			p, c := w.packet(), w.context()
+			got := s.Lookup(c, &p)
+			want, mirror := bruteForce(entries, c, &p)
 			switch {
 			case (got.Entry == nil) != (want == nil),
 				want != nil && (got.Entry.Name != want.Name || got.Mirror != mirror || got.Action != want.Action):
-				t.Fatalf("policy %d, %v %+v:\n got %s\nwant %v, mirrored %v", n, d, p, got.Why(), want, mirror)
+				t.Fatalf("policy %d, %+v %+v:\n got %s\nwant %v, mirrored %v", n, c, p, got.Why(), want, mirror)
 			}
 			if want != nil {
 				decided++
 			}
-			if a := byGroups(s, d, &p); a != got.Action {
-				t.Fatalf("policy %d, %v %+v: groups say %v, Lookup %s", n, d, p, a, got.Why())
+			matching := append(s.Matching(c, &p), Decision{Action: Permit})
+			if matching[0] != got {
+				t.Fatalf("policy %d, %+v %+v: the first that matches is %s, Lookup says %s", n, c, p, matching[0].Why(), got.Why())
+			}
+			if a := byGroups(s, c, &p); a != got.Action {
+				t.Fatalf("policy %d, %+v %+v: groups say %v, Lookup %s", n, c, p, a, got.Why())
 			}
 		}
 	}
@@ -320,7 +363,7 @@ func TestGroupsShape(t *testing.T) {
 	w := world{rand.New(rand.NewPCG(5, 6))}
 	for range 100 {
 		s := mustNew(t, w.entries(20)...)
-		for _, d := range []Direction{Outbound, Inbound} {
+		for _, d := range Directions {
 			seen := map[Tuple]bool{}
 			groups := s.Groups(d)
 			for i, g := range groups {
@@ -330,7 +373,7 @@ func TestGroupsShape(t *testing.T) {
 				if i > 0 {
 					a, b := groups[i-1], g
 					if a.Weight < b.Weight || a.Weight == b.Weight && a.Action.precedence() > b.Action.precedence() ||
-						a.Weight == b.Weight && a.Action == b.Action && a.Shape.compare(b.Shape) >= 0 {
+						a.Weight == b.Weight && a.Action == b.Action && a.Shape.compare(b.Shape) > 0 {
 						t.Fatalf("groups %d and %d are out of order", i-1, i)
 					}
 				}
@@ -374,8 +417,8 @@ func TestLookupAllocatesNothing(t *testing.T) {
 	s := mustNew(t, world{rand.New(rand.NewPCG(9, 9))}.entries(100)...)
 	p4, p6 := flow(6, "10.0.0.1:4", "10.0.1.2:5"), flow(17, "[fd00::1]:4", "[fd00::102]:5")
 	if n := testing.AllocsPerRun(100, func() {
-		sink = s.Lookup(Inbound, p4)
-		sink = s.Lookup(Outbound, p6)
+		sink = s.Lookup(Context{Direction: Inbound}, p4)
+		sink = s.Lookup(Context{Direction: Outbound}, p6)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -395,7 +438,7 @@ func BenchmarkLookup(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				sink = s.Lookup(Inbound, p)
+				sink = s.Lookup(Context{Direction: Inbound}, p)
 			}
 		})
 	}

@@ -15,10 +15,12 @@ type Shape struct {
 	SrcBits, DstBits         uint8 // 0 to 32, or to 128 with V6
 	Protocol                 bool
 	SrcPortBits, DstPortBits uint8 // 0 to 16
+	Connection               Connection
+	Stage                    Stage
 }
 
-// Ports reports whether the shape fixes a port, so that it matches only
-// packets that have ports.
+// Ports reports whether the shape fixes a port, or an ICMP type, so that it
+// matches only packets that have them.
 func (s Shape) Ports() bool { return s.SrcPortBits|s.DstPortBits != 0 }
 
 // compare orders shapes: IPv4 first, then those that fix more.
@@ -30,6 +32,9 @@ func (s Shape) compare(t Shape) int {
 		compareBool(t.Protocol, s.Protocol),
 		cmp.Compare(t.SrcPortBits, s.SrcPortBits),
 		cmp.Compare(t.DstPortBits, s.DstPortBits),
+		cmp.Compare(t.Connection.Kind, s.Connection.Kind),
+		cmp.Compare(s.Connection.Name, t.Connection.Name),
+		cmp.Compare(t.Stage, s.Stage),
 	)
 }
 
@@ -44,7 +49,8 @@ func compareBool(a, b bool) int {
 }
 
 // Tuple is a set of packets: those whose fields have the leading bits that
-// its shape fixes. What the shape leaves open is zero.
+// its shape fixes. What the shape leaves open is zero. In ICMP the type and
+// code stand for a source port, as they stand in its place in the header.
 type Tuple struct {
 	Shape
 	Src, Dst         netip.Addr
@@ -69,48 +75,6 @@ func (s Selector) tuples() int {
 	return len(s.From.prefixes(v6)) * len(s.To.prefixes(v6)) * len(s.FromPort.prefixes()) * len(s.ToPort.prefixes())
 }
 
-// tuplesOf cuts what a selector matches in one direction, straight or
-// mirrored, into tuples: the product of the prefixes of its sides and ports.
-func tuplesOf(s Selector, d Direction, mirror bool) (out []Tuple) {
-	local, remote := s.Ends(d, mirror)
-	if remote.Side.kind == SideMe {
-		return nil
-	}
-	src, dst := local, remote
-	if d == Inbound {
-		src, dst = remote, local
-	}
-	srcPorts, dstPorts := src.Ports.prefixes(), dst.Ports.prefixes()
-	for _, v6 := range []bool{false, true} {
-		if !src.Side.is(v6) || !dst.Side.is(v6) {
-			continue
-		}
-		srcs, dsts := src.Side.prefixes(v6), dst.Side.prefixes(v6)
-		for _, sa := range srcs {
-			for _, da := range dsts {
-				for _, sp := range srcPorts {
-					for _, dp := range dstPorts {
-						out = append(out, Tuple{
-							Shape: Shape{
-								V6:          v6,
-								SrcBits:     uint8(sa.Bits()),
-								DstBits:     uint8(da.Bits()),
-								Protocol:    s.HasProtocol,
-								SrcPortBits: sp.bits,
-								DstPortBits: dp.bits,
-							},
-							Src: sa.Addr(), Dst: da.Addr(),
-							Proto:   s.Protocol,
-							SrcPort: sp.value, DstPort: dp.value,
-						})
-					}
-				}
-			}
-		}
-	}
-	return out
-}
-
 // key is a packet's fields, or a tuple's, as plain words: hashed and masked
 // without regard to what they mean.
 type key struct {
@@ -131,6 +95,9 @@ func packetKey(p *packet.Packet) key {
 	k.srcHi, k.srcLo = words(p.Src)
 	k.dstHi, k.dstLo = words(p.Dst)
 	k.rest = packRest(p.Protocol, p.SrcPort, p.DstPort)
+	if p.HasICMP {
+		k.rest = packRest(p.Protocol, uint16(p.ICMPType)<<8|uint16(p.ICMPCode), 0)
+	}
 	return k
 }
 

@@ -28,7 +28,7 @@ func quiet(t testing.TB) *Engine {
 	spd, err := filter.New([]filter.Entry{{
 		Name: "staff", Position: "bench:1:1", Mirrored: true, Action: filter.Negotiate,
 		Selector: filter.Selector{From: filter.Any(), To: filter.Any()},
-	}}, 1)
+	}}, filter.Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}

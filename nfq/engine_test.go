@@ -77,7 +77,7 @@ func newHost(t *testing.T, addr netip.Addr, hold int) *host {
 		entry("echo", filter.Negotiate, packet.UDP, 7),
 		entry("dns", filter.Permit, packet.UDP, 53),
 		entry("rest", filter.Block, 0, 0),
-	}, 1)
+	}, filter.Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}

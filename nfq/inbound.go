@@ -103,7 +103,7 @@ func (in *Inbound) allowed(clear []byte, sa *SA) bool {
 	if spd == nil {
 		return false
 	}
-	d := spd.Lookup(filter.Inbound, &in.p)
+	d := spd.Lookup(filter.Context{Direction: filter.Inbound}, &in.p)
 	return d.Action == filter.Negotiate && d.Entry.Name == sa.Policy
 }
 

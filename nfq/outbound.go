@@ -45,7 +45,7 @@ func (o *Outbound) Handle(q Queued) (v Verdict, contents []byte) {
 	if spd == nil {
 		return Drop, nil
 	}
-	d := spd.Lookup(filter.Outbound, &o.p)
+	d := spd.Lookup(filter.Context{Direction: filter.Outbound}, &o.p)
 	if d.Action != filter.Negotiate {
 		// nftables queued it under another policy than the one we have: either
 		// may be the newer one, so it must not go in clear.

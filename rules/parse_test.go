@@ -106,7 +106,7 @@ func TestGood(t *testing.T) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			f := mustParse(t, filepath.Base(name), read(t, name))
 			golden(t, strings.TrimSuffix(name, ".yaml")+".printed", checkRoundTrip(t, f))
-			if _, err := filter.New(f.SPDEntries(), 1); err != nil {
+			if _, err := filter.New(f.SPDEntries(), filter.Settings{}); err != nil {
 				t.Errorf("the SPD refuses the entries: %v", err)
 			}
 		})
@@ -254,7 +254,7 @@ func FuzzParse(f *testing.F) {
 		file, err := Parse("f.yaml", src)
 		if err == nil {
 			checkRoundTrip(t, file)
-			if _, err := filter.New(file.SPDEntries(), 1); err != nil {
+			if _, err := filter.New(file.SPDEntries(), filter.Settings{}); err != nil {
 				t.Errorf("the SPD refuses the entries: %v", err)
 			}
 			return

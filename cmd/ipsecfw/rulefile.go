@@ -46,7 +46,7 @@ func readRuleFile(path string, now time.Time) (*ruleFile, error) {
 		return nil, badFile{err}
 	}
 	entries := file.SPDEntries()
-	if _, err := filter.New(entries, 1); err != nil {
+	if _, err := filter.New(entries, filter.Settings{}); err != nil {
 		return nil, badFile{err}
 	}
 	r := &ruleFile{

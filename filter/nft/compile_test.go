@@ -22,7 +22,7 @@ var testConfig = Config{Interface: "ipsecfw0", InMark: 0x49500000, OutMark: 0x49
 
 func mustSPD(t testing.TB, entries ...filter.Entry) *filter.SPD {
 	t.Helper()
-	s, err := filter.New(entries, 1)
+	s, err := filter.New(entries, filter.Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestCompileDecidesAsSPD(t *testing.T) {
 			if packet.HasPorts(p.Protocol) && r.IntN(8) > 0 {
 				p.HasPorts, p.SrcPort, p.DstPort = true, uint16(r.IntN(24)), uint16(r.IntN(24))
 			}
-			want := spd.Lookup(d, &p)
+			want := spd.Lookup(filter.Context{Direction: d}, &p)
 			if got := evaluate(t, rs, chainOf(t, rs, names[d]), &p); got != verdicts[d][want.Action] {
 				t.Fatalf("%s %+v: the rules say %s, the SPD %s\n%s", d, p, got, want.Why(), rs)
 			}

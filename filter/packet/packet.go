@@ -34,6 +34,9 @@ type Packet struct {
 	HasPorts         bool // the two ports are present
 	SrcPort, DstPort uint16
 
+	HasICMP            bool // the message type and code of ICMP or ICMPv6 are present
+	ICMPType, ICMPCode uint8
+
 	Fragment       bool   // the packet is one of several fragments
 	MoreFragments  bool   // more fragments follow this one
 	FragmentOffset uint16 // where the fragment's payload belongs, in bytes
@@ -73,10 +76,16 @@ func Parse(b []byte, p *Packet) error {
 	if err != nil {
 		return err
 	}
-	if p.FragmentOffset == 0 && HasPorts(p.Protocol) {
-		if p.Len-p.HeaderLen < 4 {
-			return ErrTruncated
-		}
+	icmp := p.Protocol == ICMP && p.Is4() || p.Protocol == ICMPv6 && !p.Is4()
+	if p.FragmentOffset != 0 || !icmp && !HasPorts(p.Protocol) {
+		return nil
+	}
+	if p.Len-p.HeaderLen < 4 {
+		return ErrTruncated
+	}
+	if icmp {
+		p.HasICMP, p.ICMPType, p.ICMPCode = true, b[p.HeaderLen], b[p.HeaderLen+1]
+	} else {
 		p.HasPorts = true
 		p.SrcPort = binary.BigEndian.Uint16(b[p.HeaderLen:])
 		p.DstPort = binary.BigEndian.Uint16(b[p.HeaderLen+2:])

@@ -76,7 +76,10 @@ func TestParse(t *testing.T) {
 		{"sctp", ip4(SCTP, nil, ports), withPorts(v4, SCTP, 28)},
 		{"udplite", ip4(UDPLite, nil, ports), withPorts(v4, UDPLite, 28)},
 		{"padding behind the packet", append(ip4(TCP, nil, ports), 1, 2, 3), withPorts(v4, TCP, 28)},
-		{"icmp has no ports", ip4(ICMP, nil, ports), with(v4, func(p *Packet) { p.Protocol, p.Len = ICMP, 28 })},
+		{"icmp has a type and no ports", ip4(ICMP, nil, ports), with(v4, func(p *Packet) {
+			p.Protocol, p.Len, p.HasICMP, p.ICMPType, p.ICMPCode = ICMP, 28, true, ports[0], ports[1]
+		})},
+		{"icmp in IPv6 has no type", ip6(ICMP, ports), with(v6, func(p *Packet) { p.Protocol, p.Len = ICMP, 48 })},
 		{"esp has no ports", ip4(ESP, nil, ports), with(v4, func(p *Packet) { p.Protocol, p.Len = ESP, 28 })},
 		{"empty payload", ip4(89, nil, nil), with(v4, func(p *Packet) { p.Protocol, p.Len = 89, 20 })},
 		{"options", ip4(TCP, []byte{1, 7, 3, 4}, ports), withPorts(with(v4, func(p *Packet) { p.HeaderLen = 24 }), TCP, 32)},

@@ -27,7 +27,7 @@ func TestLayers(t *testing.T) {
 		effects string // and of the effects
 	}{
 		{"filter/packet", "", "", ""},
-		{"filter", "filter/packet", "", ""},
+		{"filter", "filter/packet", "", "sync"},
 		{"rules", "filter filter/packet ipsec", "github.com/goccy/go-yaml", "time"},
 		{"ipsec", "filter", "", ""},
 		{"ipsec/xform", "ipsec", "golang.org/x/crypto", "sync"},

@@ -72,7 +72,7 @@ func (p *policy) wanted(rule string, pkt *packet.Packet) (c ike.ChildPolicy, loc
 	if n.Mode == ipsec.Tunnel {
 		local, remote = n.TunnelLocal, n.TunnelPeer
 	}
-	d := p.spd.Lookup(filter.Outbound, pkt)
+	d := p.spd.Lookup(filter.Context{Direction: filter.Outbound}, pkt)
 	if d.Entry == nil || d.Entry.Name != rule {
 		return c, local, remote, false
 	}

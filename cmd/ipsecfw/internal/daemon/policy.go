@@ -51,7 +51,7 @@ func compile(up api.Policy, generation uint64) (*policy, error) {
 		return nil, invalid(err)
 	}
 	p := &policy{upload: up, file: file, rules: map[string]*negotiation{}}
-	if p.spd, err = filter.New(file.SPDEntries(), generation); err != nil {
+	if p.spd, err = filter.New(file.SPDEntries(), filter.Settings{Generation: generation}); err != nil {
 		return nil, invalid(err)
 	}
 	read := func(path string) ([]byte, error) {

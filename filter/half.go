@@ -1,0 +1,112 @@
+package filter
+
+import "github.com/ipsecfw/ipsecfw/filter/packet"
+
+// Half is what a filter matches of packets in one direction, straight or
+// mirrored: the filter as a packet's own source and destination. The address
+// of the host's end is SideMe or whatever the filter says; SideMe there
+// matches every address, because the direction implies it.
+type Half struct {
+	Src, Dst           Side
+	SrcPorts, DstPorts PortRange
+	Protocol           uint8
+	HasProtocol        bool
+	ICMP               ICMP
+	Connection         Connection
+	Stage              Stage
+}
+
+// Half returns the filter as it applies to packets of a direction, straight
+// or mirrored; ok is false when it matches none of them.
+func (e *Entry) Half(d Direction, mirror bool) (h Half, ok bool) {
+	s := &e.Selector
+	if mirror && !e.Mirrored || e.Forward != (d == Forward) {
+		return h, false
+	}
+	h = Half{
+		Src: s.From, Dst: s.To, SrcPorts: s.FromPort, DstPorts: s.ToPort,
+		Protocol: s.Protocol, HasProtocol: s.HasProtocol, ICMP: s.ICMP, Connection: s.Connection,
+	}
+	if mirror {
+		h.Src, h.Dst, h.SrcPorts, h.DstPorts = h.Dst, h.Src, h.DstPorts, h.SrcPorts
+		h.ICMP = h.ICMP.mirrored(h.Protocol)
+	}
+	if e.Stateful {
+		h.Stage = Beginnings
+		if mirror {
+			h.Stage = Answers
+		}
+	}
+	remote := h.Dst
+	if d == Inbound {
+		remote = h.Src
+	}
+	return h, remote.kind != SideMe
+}
+
+// Match reports whether the filter matches a packet, and whether by its
+// mirrored half only. It is the definition that Lookup's tables are made of,
+// and as slow as it is plain.
+func (e *Entry) Match(c Context, p *packet.Packet) (mirror, ok bool) {
+	for _, mirror := range []bool{false, true} {
+		if h, applies := e.Half(c.Direction, mirror); applies && h.match(c, p) {
+			return mirror, true
+		}
+	}
+	return false, false
+}
+
+func (h *Half) match(c Context, p *packet.Packet) bool {
+	switch {
+	case h.Src.kind == SideAddresses && !h.Src.Contains(p.Src) || h.Dst.kind == SideAddresses && !h.Dst.Contains(p.Dst):
+		return false
+	case h.HasProtocol && h.Protocol != p.Protocol:
+		return false
+	case !h.SrcPorts.Any() && (!p.HasPorts || !h.SrcPorts.Contains(p.SrcPort)):
+		return false
+	case !h.DstPorts.Any() && (!p.HasPorts || !h.DstPorts.Contains(p.DstPort)):
+		return false
+	case h.ICMP.HasType && (!p.HasICMP || !h.ICMP.Contains(p.ICMPType, p.ICMPCode)):
+		return false
+	}
+	return h.Connection.Contains(c.Interface) && h.Stage.Contains(c.State)
+}
+
+// tuples cuts the half into tuples: the product of the prefixes of its sides
+// and ports.
+func (h *Half) tuples() (out []Tuple) {
+	srcPorts, dstPorts := h.SrcPorts.prefixes(), h.DstPorts.prefixes()
+	if h.ICMP.HasType {
+		srcPorts = h.ICMP.prefixes()
+	}
+	for _, v6 := range []bool{false, true} {
+		if !h.Src.is(v6) || !h.Dst.is(v6) || h.ICMP.HasType && v6 != (h.Protocol == packet.ICMPv6) {
+			continue
+		}
+		srcs, dsts := h.Src.prefixes(v6), h.Dst.prefixes(v6)
+		for _, sa := range srcs {
+			for _, da := range dsts {
+				for _, sp := range srcPorts {
+					for _, dp := range dstPorts {
+						out = append(out, Tuple{
+							Shape: Shape{
+								V6:          v6,
+								SrcBits:     uint8(sa.Bits()),
+								DstBits:     uint8(da.Bits()),
+								Protocol:    h.HasProtocol,
+								SrcPortBits: sp.bits,
+								DstPortBits: dp.bits,
+								Connection:  h.Connection,
+								Stage:       h.Stage,
+							},
+							Src: sa.Addr(), Dst: da.Addr(),
+							Proto:   h.Protocol,
+							SrcPort: sp.value, DstPort: dp.value,
+						})
+					}
+				}
+			}
+		}
+	}
+	return out
+}
