@@ -18,13 +18,15 @@ type sink struct{}
 func (sink) Acquire(string, netip.Addr, netip.Addr, *packet.Packet)                 {}
 func (sink) UnknownSPI(_, _ netip.AddrPort, _ ipsec.SPI)                            {}
 func (sink) Inject([]byte, int, int, int, int) error                                { return nil }
+func (sink) Interface(int) filter.Interface                                         { return filter.Interface{} }
+func (sink) Local(netip.Addr) bool                                                  { return true }
 func (sink) Verdict(uint32, Verdict, []byte) error                                  { return nil }
 func (sink) SendESP(bool, netip.AddrPort, netip.AddrPort, uint8, []byte, int) error { return nil }
 
 // quiet makes an Engine with the policy of newHost whose surroundings cost
 // nothing.
 func quiet(t testing.TB) *Engine {
-	e := NewEngine(Config{Wire: sink{}, Acquirer: sink{}, Injector: sink{}, Log: slog.New(slog.DiscardHandler)})
+	e := NewEngine(Config{Wire: sink{}, Acquirer: sink{}, Injector: sink{}, Host: sink{}, Log: slog.New(slog.DiscardHandler)})
 	spd, err := filter.New([]filter.Entry{{
 		Name: "staff", Position: "bench:1:1", Mirrored: true, Action: filter.Negotiate,
 		Selector: filter.Selector{From: filter.Any(), To: filter.Any()},
@@ -71,7 +73,7 @@ func inboundPath(name string, size int) path {
 			if err != nil {
 				t.Fatal(err)
 			}
-			in.Receive(sealed, ipsock.Headroom, local, remote, 0)
+			in.Receive(sealed, ipsock.Headroom, local, remote, 0, 0)
 			in.Flush()
 		}, size
 	}}

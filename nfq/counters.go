@@ -8,6 +8,7 @@ type Counters struct {
 
 	Held         atomic.Uint64 // waited for an SA
 	Released     atomic.Uint64 // waited, and were sent
+	Softened     atomic.Uint64 // waited, and were let go in clear: the peer does not speak IKE
 	Abandoned    atomic.Uint64 // waited in vain: the negotiation failed
 	HoldOverflow atomic.Uint64 // waited, and had to make room
 
@@ -34,6 +35,7 @@ func (c *Counters) Map() map[string]uint64 {
 		"opened":              c.Opened.Load(),
 		"held":                c.Held.Load(),
 		"held-released":       c.Released.Load(),
+		"held-softened":       c.Softened.Load(),
 		"held-abandoned":      c.Abandoned.Load(),
 		"held-dropped":        c.HoldOverflow.Load(),
 		"out-malformed":       c.OutMalformed.Load(),

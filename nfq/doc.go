@@ -8,6 +8,8 @@
 //	route.go    what makes a strict reverse path filter accept them
 //	sad.go      the SAs at work
 //	hold.go     packets that wait for an SA
+//	soft.go     peers that do not speak IKE
+//	links.go    the interfaces and addresses of the host
 //	engine.go   what they share: SPD, SAD, hold, counters
 //	outbound.go queue to wire
 //	inbound.go  wire to stack
@@ -18,6 +20,7 @@ package nfq
 import (
 	"net/netip"
 
+	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 	"github.com/ipsecfw/ipsecfw/ipsec"
 )
@@ -64,6 +67,13 @@ type Injector interface {
 	// gsoSize bytes, and a TCP checksum at csumStart+csumOffset that is to be
 	// completed.
 	Inject(pkt []byte, gsoSize, hdrLen, csumStart, csumOffset int) error
+}
+
+// Host is what the data path asks about the host that it is on. Its methods
+// are called for every packet.
+type Host interface {
+	Interface(index int) filter.Interface // the zero Interface for none
+	Local(a netip.Addr) bool              // whether it is an address of the host
 }
 
 // Next headers of tunnel mode, and of packets that are thrown away (RFC 4303

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/filter"
+	"github.com/ipsecfw/ipsecfw/filter/packet"
 )
 
 // Verdict is what becomes of a queued packet.
@@ -18,6 +19,7 @@ const (
 	Held    Verdict = iota
 	Drop            // gone; what was to be sent of it has been sent
 	Replace         // sent with other contents: the sealed packet in its place
+	Pass            // sent in clear, as it is
 )
 
 // Queued is a packet from the kernel's queue.
@@ -26,6 +28,8 @@ type Queued struct {
 	Packet          []byte // from the IP header
 	Segments        bool   // several TCP segments in one: the stack left cutting to us
 	ChecksumPending bool   // the TCP or UDP checksum is to be completed
+	Forwarded       bool   // the host passes it on for others
+	Link            int    // index of the interface by which it leaves
 	Queue           Verdicts
 }
 
@@ -43,9 +47,13 @@ type Config struct {
 	Wire     Wire
 	Acquirer Acquirer
 	Injector Injector
-	Hold     int              // packets; 0 for DefaultHold
-	Now      func() time.Time // nil for time.Now
-	Log      *slog.Logger
+	Host     Host
+	// DefaultResponse is the rule of SAs that peers asked for where the policy
+	// has no filter; empty for none.
+	DefaultResponse string
+	Hold            int              // packets; 0 for DefaultHold
+	Now             func() time.Time // nil for time.Now
+	Log             *slog.Logger
 }
 
 // Engine is the state that the workers of the data path share.
@@ -54,6 +62,7 @@ type Engine struct {
 	spd  atomic.Pointer[filter.SPD]
 	sad  *SAD
 	hold hold
+	soft softPeers
 
 	// Counters is what became of packets.
 	Counters Counters
@@ -126,6 +135,40 @@ func (e *Engine) Abandon(rule string, remote netip.Addr) {
 		e.Counters.Abandoned.Add(1)
 		e.verdict(p.Queued, Drop, nil)
 	}
+}
+
+// Soften lets what waits for SAs of a rule with a peer go in clear, and with
+// it all that follows until a time: the peer does not speak IKE, and the rule's
+// filters allow that. What they do not allow is dropped.
+func (e *Engine) Soften(rule string, remote netip.Addr, until time.Time) {
+	e.soft.add(remote, until)
+	for _, p := range e.hold.take(waitsFor(rule, remote)) {
+		v := Drop
+		if e.passes(e.lookup(p.Queued, &p.Clear), &p.Clear) {
+			v = Pass
+			e.Counters.Softened.Add(1)
+		}
+		e.verdict(p.Queued, v, nil)
+	}
+}
+
+// Harden ends what Soften began.
+func (e *Engine) Harden(remote netip.Addr) { e.soft.remove(remote) }
+
+// passes reports whether a packet may go in clear though its filter negotiates.
+func (e *Engine) passes(d filter.Decision, p *packet.Packet) bool {
+	return d.Action == filter.Negotiate && d.Entry.Options.AllowUnsecured && e.soft.contains(p.Dst, e.cfg.Now)
+}
+
+// lookup finds the decision on a queued packet. The kernel has looked at the
+// state of its connection, and would not have queued it had a stateful filter
+// matched.
+func (e *Engine) lookup(q Queued, p *packet.Packet) filter.Decision {
+	c := filter.Context{Direction: filter.Outbound, Interface: e.cfg.Host.Interface(q.Link)}
+	if q.Forwarded {
+		c.Direction = filter.Forward
+	}
+	return e.spd.Load().Lookup(c, p)
 }
 
 // keep holds a packet, and drops the oldest one when there is no room.

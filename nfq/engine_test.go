@@ -47,6 +47,12 @@ func (h *host) Inject(pkt []byte, gsoSize, _, _, _ int) error {
 	h.gso = append(h.gso, gsoSize)
 	return nil
 }
+
+// Interface 7 is a PPP link, interface 8 a LAN.
+func (h *host) Interface(index int) filter.Interface {
+	return map[int]filter.Interface{7: {Name: "ppp0", Remote: true}, 8: {Name: "eth0"}}[index]
+}
+func (h *host) Local(a netip.Addr) bool { return a == h.addr }
 func (h *host) Verdict(id uint32, v Verdict, contents []byte) error {
 	h.verdicts[id], h.contents[id] = v, bytes.Clone(contents)
 	return nil
@@ -64,7 +70,7 @@ var (
 func newHost(t *testing.T, addr netip.Addr, hold int) *host {
 	t.Helper()
 	h := &host{addr: addr, verdicts: map[uint32]Verdict{}, contents: map[uint32][]byte{}}
-	h.Engine = NewEngine(Config{Wire: h, Acquirer: h, Injector: h, Hold: hold, Log: slog.New(slog.DiscardHandler)})
+	h.Engine = NewEngine(Config{Wire: h, Acquirer: h, Injector: h, Host: h, DefaultResponse: "default-response", Hold: hold, Log: slog.New(slog.DiscardHandler)})
 	entry := func(name string, a filter.Action, protocol uint8, port uint16) filter.Entry {
 		s := filter.Selector{From: filter.Any(), To: filter.Any(), Protocol: protocol, HasProtocol: protocol != 0}
 		if port != 0 {
@@ -153,7 +159,7 @@ func carry(t *testing.T, from, to *host, replaced []byte) [][]byte {
 	raw, encap := to.NewInbound(false), to.NewInbound(true)
 	local, remote := netip.AddrPortFrom(to.addr, 0), netip.AddrPortFrom(from.addr, 0)
 	give := func(in *Inbound, b []byte) {
-		in.Receive(append(make([]byte, ipsock.Headroom), b...), ipsock.Headroom, local, remote, 0)
+		in.Receive(append(make([]byte, ipsock.Headroom), b...), ipsock.Headroom, local, remote, 0, 0)
 	}
 	for _, s := range from.sent {
 		for b := s.bytes; len(b) > 0; {
@@ -409,7 +415,7 @@ func TestRefused(t *testing.T) {
 			s.Install(b, false)
 			in := s.NewInbound(tt.encap)
 			in.Receive(append(make([]byte, ipsock.Headroom), tt.make(t, a)...), ipsock.Headroom,
-				netip.AddrPortFrom(server4, 0), netip.AddrPortFrom(client4, 0), 0)
+				netip.AddrPortFrom(server4, 0), netip.AddrPortFrom(client4, 0), 0, 0)
 			in.Flush()
 			if len(s.injected) != 0 {
 				t.Error("it reached the stack")
@@ -554,7 +560,7 @@ func FuzzReceive(f *testing.F) {
 		s.Install(own, false)
 		in := s.NewInbound(false)
 		local, remote := netip.AddrPortFrom(server4, 0), netip.AddrPortFrom(client4, 0)
-		in.Receive(append(make([]byte, ipsock.Headroom), b...), ipsock.Headroom, local, remote, 0)
+		in.Receive(append(make([]byte, ipsock.Headroom), b...), ipsock.Headroom, local, remote, 0, 0)
 		// And as what an authentic peer put inside.
 		var next uint8
 		if len(b) > 0 {
@@ -564,7 +570,7 @@ func FuzzReceive(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in.Receive(append(make([]byte, ipsock.Headroom), sealed...), ipsock.Headroom, local, remote, 0)
+		in.Receive(append(make([]byte, ipsock.Headroom), sealed...), ipsock.Headroom, local, remote, 0, 0)
 		in.Flush()
 		for _, pkt := range s.injected {
 			var p packet.Packet

@@ -31,8 +31,9 @@ func (e *Engine) NewInbound(encap bool) *Inbound {
 
 // Receive opens the ESP packet that stands in buf from an offset on, with at
 // least ipsock.Headroom bytes before it, which are overwritten, and gives what
-// was in it to the stack, at the latest with the next Flush.
-func (in *Inbound) Receive(buf []byte, offset int, local, remote netip.AddrPort, trafficClass uint8) {
+// was in it to the stack, at the latest with the next Flush. The packet came by
+// the interface whose index is link.
+func (in *Inbound) Receive(buf []byte, offset int, local, remote netip.AddrPort, trafficClass uint8, link int) {
 	e, pkt := in.engine, buf[offset:]
 	if len(pkt) < 8 {
 		e.Counters.InRefused.Add(1)
@@ -60,7 +61,7 @@ func (in *Inbound) Receive(buf []byte, offset int, local, remote netip.AddrPort,
 		return
 	}
 	clear, ok := in.unwrap(buf, offset+cap(pkt)-cap(payload), payload, next, sa, local, remote, trafficClass)
-	if !ok || !in.allowed(clear, sa) {
+	if !ok || !in.allowed(clear, sa, link) {
 		e.Counters.InMismatch.Add(1)
 		return
 	}
@@ -94,17 +95,28 @@ func (in *Inbound) unwrap(buf []byte, at int, payload []byte, next uint8, sa *SA
 
 // allowed judges a packet that was opened: by the selectors of its SA, and by
 // the SPD, which must want it protected under the SA's rule (RFC 4301 section
-// 5.2).
-func (in *Inbound) allowed(clear []byte, sa *SA) bool {
+// 5.2), or ask for nothing if the SA is one of the default response.
+func (in *Inbound) allowed(clear []byte, sa *SA, link int) bool {
+	e := in.engine
 	if packet.Parse(clear, &in.p) != nil || !sa.admits(&in.p) {
 		return false
 	}
-	spd := in.engine.spd.Load()
+	spd := e.spd.Load()
 	if spd == nil {
 		return false
 	}
-	d := spd.Lookup(filter.Context{Direction: filter.Inbound}, &in.p)
-	return d.Action == filter.Negotiate && d.Entry.Name == sa.Policy
+	c := filter.Context{Direction: filter.Inbound, Interface: e.cfg.Host.Interface(link)}
+	if !e.cfg.Host.Local(in.p.Dst) {
+		c = filter.Context{Direction: filter.Forward} // by which interface is for the routing to say
+	}
+	d := spd.Lookup(c, &in.p)
+	switch {
+	case d.Action == filter.Negotiate && c.Direction == filter.Forward:
+		return d.Mirror && d.Entry.Name == sa.Policy
+	case d.Action == filter.Negotiate:
+		return d.Entry.Name == sa.Policy
+	}
+	return d.Entry == nil && c.Direction == filter.Inbound && sa.Policy == e.cfg.DefaultResponse && sa.Policy != ""
 }
 
 // Flush gives the stack what was kept back to be merged with what follows.

@@ -41,22 +41,30 @@ func (o *Outbound) Handle(q Queued) (v Verdict, contents []byte) {
 		e.Counters.OutMalformed.Add(1)
 		return Drop, nil
 	}
-	spd := e.spd.Load()
-	if spd == nil {
+	if e.spd.Load() == nil {
 		return Drop, nil
 	}
-	d := spd.Lookup(filter.Context{Direction: filter.Outbound}, &o.p)
-	if d.Action != filter.Negotiate {
-		// nftables queued it under another policy than the one we have: either
-		// may be the newer one, so it must not go in clear.
-		e.Counters.OutMismatch.Add(1)
-		return Drop, nil
-	}
-	sa := e.sad.Outbound(d.Entry.Name, &o.p)
-	if sa == nil {
+	d := e.lookup(q, &o.p)
+	switch {
+	case d.Action == filter.Negotiate && d.Mirror && q.Forwarded:
+	case d.Action == filter.Negotiate:
+		if sa := e.sad.Outbound(d.Entry.Name, &o.p); sa != nil {
+			return o.protect(q, sa)
+		}
+		if e.passes(d, &o.p) {
+			e.Counters.Softened.Add(1)
+			return Pass, nil
+		}
 		return o.wait(q, d.Entry.Name)
+	case d.Entry == nil && e.cfg.DefaultResponse != "":
+		if sa := e.sad.Outbound(e.cfg.DefaultResponse, &o.p); sa != nil {
+			return o.protect(q, sa)
+		}
 	}
-	return o.protect(q, sa)
+	// nftables queued it under another policy than the one we have: either may
+	// be the newer one, so it must not go in clear.
+	e.Counters.OutMismatch.Add(1)
+	return Drop, nil
 }
 
 // wait holds a packet and asks for an SA.

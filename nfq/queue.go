@@ -108,6 +108,10 @@ func (q *Queue) packet(a nfqueue.Attribute) (p Queued, ok bool) {
 		return p, false
 	}
 	p = Queued{ID: *a.PacketID, Packet: *a.Payload, Queue: q}
+	p.Forwarded = a.Hook != nil && *a.Hook == unix.NF_INET_FORWARD
+	if a.OutDev != nil {
+		p.Link = int(*a.OutDev)
+	}
 	if a.CapLen != nil && int(*a.CapLen) > len(p.Packet) {
 		q.counters.QueueCut.Add(1)
 		q.nf.SetVerdict(p.ID, nfqueue.NfDrop)
@@ -127,6 +131,8 @@ func (q *Queue) Verdict(id uint32, v Verdict, contents []byte) error {
 		return q.nf.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(contents))
 	case Drop:
 		return q.nf.SetVerdict(id, nfqueue.NfDrop)
+	case Pass:
+		return q.nf.SetVerdict(id, nfqueue.NfAccept)
 	}
 	return fmt.Errorf("verdict %d on a packet of queue %d", v, q.number)
 }

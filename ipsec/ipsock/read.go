@@ -25,6 +25,7 @@ type Packet struct {
 	Size          int
 	Local, Remote netip.AddrPort // ports are 0 on a raw socket
 	TrafficClass  uint8
+	Link          int // index of the interface by which it came
 }
 
 // Batch is room for what one Read brings.
@@ -63,7 +64,7 @@ func (c *Conn) fill(p *Packet, n int, from net.Addr, oob []byte) {
 	if c.raw && !c.v6 { // the kernel gives the IPv4 header too
 		p.Offset += ipv4HeaderLen(p.Buf[Headroom:])
 	}
-	p.Size, p.TrafficClass = len(p.Buf)-p.Offset, 0
+	p.Size, p.TrafficClass, p.Link = len(p.Buf)-p.Offset, 0, 0
 	p.Local = netip.AddrPortFrom(netip.Addr{}, c.port)
 	switch a := from.(type) {
 	case *net.UDPAddr:
@@ -76,9 +77,11 @@ func (c *Conn) fill(p *Packet, n int, from net.Addr, oob []byte) {
 	controls(oob, func(level, kind int, data []byte) {
 		switch {
 		case level == unix.IPPROTO_IP && kind == unix.IP_PKTINFO && len(data) >= 12:
+			p.Link = int(binary.NativeEndian.Uint32(data))
 			p.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(data[8:12])), c.port)
 		case level == unix.IPPROTO_IPV6 && kind == unix.IPV6_PKTINFO && len(data) >= 20:
 			p.Local = netip.AddrPortFrom(netip.AddrFrom16([16]byte(data[:16])), c.port)
+			p.Link = int(binary.NativeEndian.Uint32(data[16:]))
 		case level == unix.IPPROTO_IP && kind == unix.IP_TOS && len(data) >= 1:
 			p.TrafficClass = data[0]
 		case level == unix.IPPROTO_IPV6 && kind == unix.IPV6_TCLASS && len(data) >= 4:

@@ -33,8 +33,9 @@ var keepalive = [1]byte{0xff}
 // own.
 type Receiver interface {
 	// Receive takes the ESP packet that begins at an offset in buf, and may
-	// overwrite all of buf up to the packet's end.
-	Receive(buf []byte, offset int, local, remote netip.AddrPort, trafficClass uint8)
+	// overwrite all of buf up to the packet's end. It came by the interface
+	// whose index is link.
+	Receive(buf []byte, offset int, local, remote netip.AddrPort, trafficClass uint8, link int)
 	// Flush says that a batch has ended.
 	Flush()
 }
@@ -124,7 +125,7 @@ func demultiplex(p *ipsock.Packet, ike func(local, remote netip.AddrPort, msg []
 		case bytes.HasPrefix(d, marker[:]):
 			ike(p.Local, p.Remote, d[len(marker):])
 		default:
-			esp.Receive(p.Buf[:end], at, p.Local, p.Remote, p.TrafficClass)
+			esp.Receive(p.Buf[:end], at, p.Local, p.Remote, p.TrafficClass, p.Link)
 		}
 		if p.Size <= 0 {
 			return

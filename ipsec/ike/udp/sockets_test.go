@@ -13,7 +13,7 @@ import (
 // sorted is what demultiplex made of a read.
 type sorted struct{ ike, esp []string }
 
-func (s *sorted) Receive(buf []byte, offset int, _, _ netip.AddrPort, _ uint8) {
+func (s *sorted) Receive(buf []byte, offset int, _, _ netip.AddrPort, _ uint8, _ int) {
 	s.esp = append(s.esp, string(buf[offset:]))
 }
 func (s *sorted) Flush() {}

@@ -84,7 +84,11 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 		pl.raw[family] = c
 		pl.onStop(c.Close)
 	}
-	pl.engine = nfq.NewEngine(nfq.Config{Wire: pl, Acquirer: pl, Injector: tun, Log: pl.log})
+	links, err := nfq.NewLinks()
+	if err != nil {
+		return err
+	}
+	pl.engine = nfq.NewEngine(nfq.Config{Wire: pl, Acquirer: pl, Injector: tun, Host: links, Log: pl.log})
 	pl.engine.SetSPD(p.spd)
 	pl.manager = ike.NewManager(ike.ManagerConfig{
 		Policies: p, Transport: pl.sockets, DataPath: pl, Log: pl.log,
@@ -98,6 +102,7 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 			}
 		})
 	}
+	run(func() error { return links.Follow(ctx) })
 	run(func() error { return pl.manager.Run(ctx) })
 	for _, n := range []uint16{queue, tcpQueue} {
 		q, err := nfq.OpenQueue(n, n == tcpQueue, &pl.engine.Counters)
@@ -127,7 +132,7 @@ func (pl *plant) receive(c *ipsock.Conn) error {
 	in := pl.engine.NewInbound(false)
 	return ipsock.Each(c, func(b ipsock.Batch) {
 		for i := range b {
-			in.Receive(b[i].Buf, b[i].Offset, b[i].Local, b[i].Remote, b[i].TrafficClass)
+			in.Receive(b[i].Buf, b[i].Offset, b[i].Local, b[i].Remote, b[i].TrafficClass, b[i].Link)
 		}
 		in.Flush()
 	})

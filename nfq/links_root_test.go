@@ -1,0 +1,93 @@
+package nfq
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/filter"
+	"github.com/ipsecfw/ipsecfw/test/lab"
+)
+
+// A host's interfaces and addresses are known, and followed as they change.
+func TestLinks(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	n, err := lab.New("ipsecfw-links")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	h, err := n.Host("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Link(h, h, "eth0", "eth1", []string{"10.1.0.1/24", "fd00::1/64"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	started, ended := make(chan *Links, 1), make(chan error, 1)
+	go func() {
+		ended <- h.Do(func() error {
+			l, err := NewLinks()
+			if err != nil {
+				return err
+			}
+			started <- l
+			return l.Follow(ctx)
+		})
+	}()
+	var l *Links
+	select {
+	case l = <-started:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	has := func(want filter.Interface) bool {
+		for _, i := range l.cur.Load().interfaces {
+			if i == want {
+				return true
+			}
+		}
+		return false
+	}
+	if !has(filter.Interface{Name: "eth0"}) || !l.Local(netip.MustParseAddr("10.1.0.1")) || !l.Local(netip.MustParseAddr("fd00::1")) || l.Local(netip.MustParseAddr("10.1.0.2")) {
+		t.Errorf("the host is %+v", l.cur.Load())
+	}
+	if l.Interface(9999) != (filter.Interface{}) {
+		t.Error("an interface that does not exist is known")
+	}
+	if err := h.Address("eth1", "10.2.0.1/24"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Tap(h, "tap0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Do(func() error {
+		tun, err := OpenTUN("tun0")
+		if err == nil {
+			t.Cleanup(func() { tun.Close() })
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	tick, late := time.NewTicker(10*time.Millisecond), time.After(10*time.Second)
+	defer tick.Stop()
+	for !l.Local(netip.MustParseAddr("10.2.0.1")) || !has(filter.Interface{Name: "tap0"}) || !has(filter.Interface{Name: "tun0", Remote: true}) {
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			t.Fatal(err)
+		case <-late:
+			t.Fatalf("the host is still %+v", l.cur.Load())
+		}
+	}
+	cancel()
+	if err := <-ended; err != context.Canceled {
+		t.Errorf("Follow ended with %v", err)
+	}
+}
