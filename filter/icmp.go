@@ -96,3 +96,9 @@ func ICMPTypeName(protocol, kind uint8) string {
 
 // ICMPTypeKeywords returns the keywords of a protocol's types, sorted.
 func ICMPTypeKeywords(protocol uint8) []string { return sortedKeys(icmpTypes[protocol]) }
+
+// AnswerType returns the type of the messages that answer those of a type, or
+// that they answer; a type that belongs to no such pair is its own.
+func AnswerType(protocol, kind uint8) uint8 {
+	return ICMP{Type: kind, HasType: true}.mirrored(protocol).Type
+}

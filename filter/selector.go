@@ -149,10 +149,11 @@ type End struct {
 
 // Ends returns the host's own end of the selector and the far one, for
 // packets of a direction. With mirror it is the selector's mirrored half
-// that they match.
+// that they match. Of forwarded packets, whose ends are both elsewhere, the
+// one that the filter begins with counts as our own.
 func (s Selector) Ends(d Direction, mirror bool) (local, remote End) {
 	from, to := End{s.From, s.FromPort}, End{s.To, s.ToPort}
-	if (d == Outbound) != mirror {
+	if (d != Inbound) != mirror {
 		return from, to
 	}
 	return to, from

@@ -15,7 +15,7 @@ import (
 // sink takes everything and keeps nothing.
 type sink struct{}
 
-func (sink) Acquire(string, netip.Addr, netip.Addr, *packet.Packet)                 {}
+func (sink) Acquire(filter.Decision, *packet.Packet)                                {}
 func (sink) UnknownSPI(_, _ netip.AddrPort, _ ipsec.SPI)                            {}
 func (sink) Inject([]byte, int, int, int, int) error                                { return nil }
 func (sink) Interface(int) filter.Interface                                         { return filter.Interface{} }

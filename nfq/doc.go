@@ -47,7 +47,8 @@ type Opener interface {
 // Acquirer asks the key exchange for an SA.
 type Acquirer interface {
 	// Acquire returns at once. It may be called for every packet that waits.
-	Acquire(rule string, local, remote netip.Addr, p *packet.Packet)
+	// The decision has the filter that wants the packet secured.
+	Acquire(d filter.Decision, p *packet.Packet)
 	// UnknownSPI says that a packet came for an SA that does not exist. The
 	// ports are those of UDP encapsulation, or 0.
 	UnknownSPI(local, remote netip.AddrPort, spi ipsec.SPI)

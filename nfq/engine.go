@@ -126,7 +126,7 @@ func (e *Engine) again(p held) {
 		return
 	}
 	e.keep(p)
-	e.cfg.Acquirer.Acquire(p.Rule, p.Clear.Src, p.Clear.Dst, &p.Clear)
+	e.cfg.Acquirer.Acquire(p.Decision, &p.Clear)
 }
 
 // Abandon drops what Release would try again: there will be no SA.

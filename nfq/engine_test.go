@@ -34,8 +34,8 @@ type sent struct {
 	bytes []byte
 }
 
-func (h *host) Acquire(rule string, _, _ netip.Addr, _ *packet.Packet) {
-	h.acquired = append(h.acquired, rule)
+func (h *host) Acquire(d filter.Decision, _ *packet.Packet) {
+	h.acquired = append(h.acquired, d.Entry.Name)
 }
 func (h *host) UnknownSPI(_, _ netip.AddrPort, spi ipsec.SPI) { h.unknown = append(h.unknown, spi) }
 func (h *host) SendESP(encap bool, _, _ netip.AddrPort, _ uint8, b []byte, size int) error {

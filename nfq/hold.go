@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 )
 
@@ -12,9 +13,9 @@ import (
 // an SA for it.
 type held struct {
 	Queued
-	Rule  string
-	Clear packet.Packet
-	Tries int // SAs that came, and did not cover it
+	Decision filter.Decision // by a filter that negotiates
+	Clear    packet.Packet
+	Tries    int // SAs that came, and did not cover it
 }
 
 // hold is the packets that wait, the oldest first. The kernel keeps them; the
@@ -42,7 +43,9 @@ func (h *hold) add(p held) (oldest held, full bool) {
 // waitsFor returns what tells the packets that wait for an SA of a rule with a
 // peer, or of a rule with anyone when remote is the zero address.
 func waitsFor(rule string, remote netip.Addr) func(*held) bool {
-	return func(p *held) bool { return p.Rule == rule && (!remote.IsValid() || p.Clear.Dst == remote) }
+	return func(p *held) bool {
+		return p.Decision.Entry.Name == rule && (!remote.IsValid() || p.Clear.Dst == remote)
+	}
 }
 
 // take removes and returns the packets that match, in the order in which they

@@ -55,7 +55,7 @@ func (o *Outbound) Handle(q Queued) (v Verdict, contents []byte) {
 			e.Counters.Softened.Add(1)
 			return Pass, nil
 		}
-		return o.wait(q, d.Entry.Name)
+		return o.wait(q, d)
 	case d.Entry == nil && e.cfg.DefaultResponse != "":
 		if sa := e.sad.Outbound(e.cfg.DefaultResponse, &o.p); sa != nil {
 			return o.protect(q, sa)
@@ -68,11 +68,11 @@ func (o *Outbound) Handle(q Queued) (v Verdict, contents []byte) {
 }
 
 // wait holds a packet and asks for an SA.
-func (o *Outbound) wait(q Queued, rule string) (Verdict, []byte) {
-	e := o.engine
+func (o *Outbound) wait(q Queued, d filter.Decision) (Verdict, []byte) {
+	e, rule := o.engine, d.Entry.Name
 	e.Counters.Held.Add(1)
-	e.keep(held{Queued: q, Rule: rule, Clear: o.p})
-	e.cfg.Acquirer.Acquire(rule, o.p.Src, o.p.Dst, &o.p)
+	e.keep(held{Queued: q, Decision: d, Clear: o.p})
+	e.cfg.Acquirer.Acquire(d, &o.p)
 	if e.sad.Outbound(rule, &o.p) != nil { // installed since we looked
 		go e.Release(rule, o.p.Dst)
 	}

@@ -22,6 +22,11 @@ type way struct {
 // waysOf returns the ways of a filter. Both directions of one are carried by
 // one pair of SAs.
 func waysOf(e *filter.Entry) []way {
+	if e.Forward { // the far network is the one that the filter leads to
+		w := way{direction: filter.Forward}
+		w.local, w.remote = e.Selector.Ends(w.direction, false)
+		return []way{w}
+	}
 	var out []way
 	for _, d := range []filter.Direction{filter.Outbound, filter.Inbound} {
 		for _, mirror := range []bool{false, true} {
@@ -62,9 +67,9 @@ func narrow(ts []ipsec.TrafficSelector, host netip.Addr) []ipsec.TrafficSelector
 }
 
 // wanted returns the SAs to ask for, and from whom, for a packet that goes out
-// under a rule.
-func (p *policy) wanted(rule string, pkt *packet.Packet) (c ike.ChildPolicy, local, remote netip.Addr, ok bool) {
-	n := p.rules[rule]
+// and that a filter wants secured.
+func (p *policy) wanted(d filter.Decision, pkt *packet.Packet) (c ike.ChildPolicy, local, remote netip.Addr, ok bool) {
+	n := p.rules[d.Entry.Name]
 	if n == nil {
 		return c, local, remote, false
 	}
@@ -72,11 +77,11 @@ func (p *policy) wanted(rule string, pkt *packet.Packet) (c ike.ChildPolicy, loc
 	if n.Mode == ipsec.Tunnel {
 		local, remote = n.TunnelLocal, n.TunnelPeer
 	}
-	d := p.spd.Lookup(filter.Context{Direction: filter.Outbound}, pkt)
-	if d.Entry == nil || d.Entry.Name != rule {
-		return c, local, remote, false
+	w := way{direction: filter.Outbound, mirror: d.Mirror}
+	if d.Entry.Forward {
+		w.direction = filter.Forward
 	}
-	c, ok = n.child(d.Entry, way{direction: filter.Outbound, mirror: d.Mirror}, local, remote)
+	c, ok = n.child(d.Entry, w, local, remote)
 	return c, local, remote, ok
 }
 

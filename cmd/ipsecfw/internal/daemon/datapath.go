@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/esp"
@@ -123,10 +124,10 @@ func addressed(mode ipsec.Mode, peer netip.Addr) netip.Addr {
 }
 
 // Acquire implements nfq.Acquirer.
-func (j *joint) Acquire(rule string, _, _ netip.Addr, p *packet.Packet) {
-	child, local, remote, ok := j.policy.Load().wanted(rule, p)
+func (j *joint) Acquire(d filter.Decision, p *packet.Packet) {
+	child, local, remote, ok := j.policy.Load().wanted(d, p)
 	if !ok {
-		j.engine.Abandon(rule, p.Dst)
+		j.engine.Abandon(d.Entry.Name, p.Dst)
 		return
 	}
 	pktLocal, pktRemote := packetSelectors(p)

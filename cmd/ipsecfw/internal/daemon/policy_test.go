@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
+	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
@@ -166,13 +167,19 @@ func TestWanted(t *testing.T) {
 		{"tunnel", "branch",
 			packet.Packet{Src: addr("10.5.0.1"), Dst: addr("10.6.0.1"), Protocol: 1},
 			"10.5.0.0/16 - 10.6.0.0/16", "192.0.2.2"},
-		{"another rule's packet", "branch",
+		{"a rule that is gone", "gone",
 			packet.Packet{Src: addr("10.2.0.10"), Dst: addr("10.1.0.20"), Protocol: packet.TCP, HasPorts: true, SrcPort: 8443, DstPort: 4000}, "", ""},
-		{"no such rule", "none", packet.Packet{Src: addr("10.5.0.1"), Dst: addr("10.6.0.1")}, "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, _, remote, ok := p.wanted(tt.rule, &tt.pkt)
+			d := p.spd.Lookup(filter.Context{Direction: filter.Outbound}, &tt.pkt)
+			if d.Entry == nil || tt.want != "" && d.Entry.Name != tt.rule {
+				t.Fatalf("the filter is %s", d.Why())
+			}
+			if tt.want == "" {
+				d.Entry = &filter.Entry{Name: tt.rule, Selector: d.Entry.Selector}
+			}
+			c, _, remote, ok := p.wanted(d, &tt.pkt)
 			if ok != (tt.want != "") {
 				t.Fatalf("ok = %v", ok)
 			}
