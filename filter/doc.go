@@ -20,7 +20,8 @@
 //     port, 16 less the bits that it takes to number its ports for a range,
 //     and 0 for any port. An ICMP type counts 8, with a code 16;
 //  4. the connection: 2 for an interface by name, 1 for lan or remote, 0 for
-//     all.
+//     all;
+//  5. whether the filter is stateful.
 //
 // Between filters of the same weight block comes before negotiate, negotiate
 // before permit, and otherwise the one that stands first in the file. A

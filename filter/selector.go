@@ -126,15 +126,15 @@ func (s Selector) Check() error {
 	return nil
 }
 
-// Weight says how specific the selector is, as the package's comment
-// defines it: of two filters that match a packet the heavier one decides.
-func (s Selector) Weight() uint32 {
-	w := (s.From.fixedBits() + s.To.fixedBits()) << 9
+// weight is the selector's share of a filter's weight. Its lowest bit is left
+// for what the selector does not say.
+func (s Selector) weight() uint32 {
+	w := (s.From.fixedBits() + s.To.fixedBits()) << 10
 	if s.HasProtocol {
-		w |= 1 << 8
+		w |= 1 << 9
 	}
-	w |= (s.FromPort.fixedBits() + s.ToPort.fixedBits() + s.ICMP.fixedBits()) << 2
-	return w | s.Connection.fixedBits()
+	w |= (s.FromPort.fixedBits() + s.ToPort.fixedBits() + s.ICMP.fixedBits()) << 3
+	return w | s.Connection.fixedBits()<<1
 }
 
 // maxInterfaceName is the longest name of an interface, in bytes (IFNAMSIZ

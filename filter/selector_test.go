@@ -113,15 +113,15 @@ func TestWeightOrder(t *testing.T) {
 		{From: Any(), To: Any()},
 	}
 	for i := range order[1:] {
-		if a, b := order[i], order[i+1]; a.Weight() <= b.Weight() {
-			t.Errorf("%v weighs %d, not more than the %d of %v", a, a.Weight(), b.Weight(), b)
+		if a, b := order[i], order[i+1]; a.weight() <= b.weight() {
+			t.Errorf("%v weighs %d, not more than the %d of %v", a, a.weight(), b.weight(), b)
 		}
 	}
-	if echo0.Weight() <= echo.Weight() {
-		t.Errorf("an ICMP code adds nothing to the weight %d", echo.Weight())
+	if echo0.weight() <= echo.weight() {
+		t.Errorf("an ICMP code adds nothing to the weight %d", echo.weight())
 	}
-	if a, b := (Selector{From: subnet("10.1.0.0/16"), To: Me()}), (Selector{From: subnet("2001:db8::/112"), To: Me()}); a.Weight() != b.Weight() {
-		t.Errorf("an IPv4 /16 weighs %d, an IPv6 /112 %d; want the same", a.Weight(), b.Weight())
+	if a, b := (Selector{From: subnet("10.1.0.0/16"), To: Me()}), (Selector{From: subnet("2001:db8::/112"), To: Me()}); a.weight() != b.weight() {
+		t.Errorf("an IPv4 /16 weighs %d, an IPv6 /112 %d; want the same", a.weight(), b.weight())
 	}
 }
 

@@ -25,6 +25,16 @@ type Entry struct {
 	Options  Options
 }
 
+// Weight says how specific the filter is, as the package's comment defines it:
+// of two filters that match a packet the heavier one decides.
+func (e *Entry) Weight() uint32 {
+	w := e.Selector.weight()
+	if e.Stateful {
+		w |= 1
+	}
+	return w
+}
+
 // String names the filter by its rule, list and selector.
 func (e *Entry) String() string {
 	return fmt.Sprintf("rule %q, filter %d of list %q (%s)", e.Name, e.Index+1, e.List, e.Selector)
@@ -81,7 +91,7 @@ func New(entries []Entry, settings Settings) (*SPD, error) {
 	}
 	slices.SortStableFunc(s.entries, func(a, b Entry) int {
 		return cmp.Or(
-			cmp.Compare(b.Selector.Weight(), a.Selector.Weight()),
+			cmp.Compare(b.Weight(), a.Weight()),
 			cmp.Compare(a.Action.precedence(), b.Action.precedence()),
 		)
 	})
@@ -121,7 +131,7 @@ func (s *SPD) compile(d Direction) {
 	shapes, groups := map[Shape]*index{}, groups{direction: d, at: map[groupKey]int{}}
 	for i := range s.entries {
 		e := &s.entries[i]
-		weight := e.Selector.Weight()
+		weight := e.Weight()
 		for _, mirror := range []bool{false, true} {
 			x, ok := e.Half(d, mirror)
 			if !ok {
@@ -187,7 +197,7 @@ func (d Decision) Why() string {
 		mirrored = ", mirrored"
 	}
 	return fmt.Sprintf("%s: %s: %s%s is the most specific filter that matches, of weight %d",
-		d.Action, d.Entry.Position, d.Entry, mirrored, d.Entry.Selector.Weight())
+		d.Action, d.Entry.Position, d.Entry, mirrored, d.Entry.Weight())
 }
 
 // Decide returns the decision on a packet as the kernel takes it: by the

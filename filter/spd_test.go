@@ -140,7 +140,7 @@ func TestWhy(t *testing.T) {
 		want string
 	}{
 		{s.Lookup(Context{Direction: Outbound}, flow(6, "10.1.0.1:8443", "10.1.3.4:40000")),
-			`negotiate: payroll.yaml:7:7: rule "staff", filter 1 of list "staff" (from 10.1.0.0/16 to me protocol tcp to-port 8443), mirrored is the most specific filter that matches, of weight 123200`},
+			`negotiate: payroll.yaml:7:7: rule "staff", filter 1 of list "staff" (from 10.1.0.0/16 to me protocol tcp to-port 8443), mirrored is the most specific filter that matches, of weight 246400`},
 		{mustNew(t).Lookup(Context{Direction: Inbound}, flow(6, "10.1.0.1:1", "10.2.0.1:2")), "permit: no filter matches"},
 	} {
 		if got := tt.d.Why(); got != tt.want {
@@ -300,8 +300,8 @@ func bruteForce(entries []Entry, c Context, p *packet.Packet) (best *Entry, mirr
 			if m && !e.Mirrored || !matches(e, c, m, p) {
 				continue
 			}
-			if best == nil || e.Selector.Weight() > best.Selector.Weight() ||
-				e.Selector.Weight() == best.Selector.Weight() && e.Action.precedence() < best.Action.precedence() {
+			if best == nil || e.Weight() > best.Weight() ||
+				e.Weight() == best.Weight() && e.Action.precedence() < best.Action.precedence() {
 				best, mirror = e, m
 			}
 		}
@@ -379,7 +379,7 @@ func TestGroupsShape(t *testing.T) {
 				}
 				for j, tuple := range g.Tuples {
 					e := g.Entries[j]
-					if tuple.Shape != g.Shape || e.Action != g.Action || e.Selector.Weight() != g.Weight || g.Mirrors[j] && !e.Mirrored {
+					if tuple.Shape != g.Shape || e.Action != g.Action || e.Weight() != g.Weight || g.Mirrors[j] && !e.Mirrored {
 						t.Fatalf("group %d: tuple %+v does not belong", i, tuple)
 					}
 					if seen[tuple] {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -53,6 +54,20 @@ func Route(device string, mark uint32, table int) error {
 		}
 	}
 	return nil
+}
+
+// Reflected returns the kernel's parameters that give answers the mark of what
+// they answer. They are off by default; on, they would send the answers to what
+// came by the device back to it, where they are lost.
+func Reflected() []string {
+	var out []string
+	for _, key := range []string{"net/ipv4/fwmark_reflect", "net/ipv4/tcp_fwmark_accept", "net/ipv6/fwmark_reflect"} {
+		b, err := os.ReadFile(filepath.Join("/proc/sys", key))
+		if err == nil && strings.TrimSpace(string(b)) != "0" {
+			out = append(out, strings.ReplaceAll(key, "/", "."))
+		}
+	}
+	return out
 }
 
 func routeFamily(link netlink.Link, family int, mark uint32, table int) error {

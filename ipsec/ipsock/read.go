@@ -113,20 +113,29 @@ func controls(b []byte, f func(level, kind int, data []byte)) {
 	}
 }
 
+// maxErrors is how many reads in a row may fail before the socket is given up.
+const maxErrors = 1000
+
 // Each reads until the socket is closed, and calls f with each batch. Errors
-// of single packets, such as an ICMP error that came back, are passed over.
-func Each(c *Conn, f func(Batch)) error {
-	b := NewBatch()
-	for {
-		n, err := c.Read(b)
+// of single packets, such as an ICMP error that came back, are passed over; a
+// socket that gives nothing else is an error.
+func Each(c *Conn, f func(Batch)) error { return each(c.Read, NewBatch(), f) }
+
+func each(read func(Batch) (int, error), b Batch, f func(Batch)) error {
+	for failed := 0; ; {
+		n, err := read(b)
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return err
 		case errors.Is(err, unix.EBADF), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOTSOCK):
 			return fmt.Errorf("read socket: %w", err)
 		case err != nil:
+			if failed++; failed == maxErrors {
+				return fmt.Errorf("read socket: %d times in a row: %w", failed, err)
+			}
 			continue
 		}
+		failed = 0
 		f(b[:n])
 	}
 }

@@ -194,7 +194,7 @@ func (c *control) Filters() []api.Filter {
 		}
 		out = append(out, api.Filter{
 			Order: i + 1, Rule: e.Name, List: e.List, Index: e.Index + 1, Position: e.Position,
-			Weight: s.Weight(), Action: e.Action.String(),
+			Weight: e.Weight(), Action: e.Action.String(),
 			From: s.From.String(), To: s.To.String(), Protocol: protocol,
 			FromPort: s.FromPort.String(), ToPort: s.ToPort.String(), Mirrored: e.Mirrored,
 		})

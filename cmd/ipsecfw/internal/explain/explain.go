@@ -87,7 +87,7 @@ func found(d filter.Decision) *Filter {
 	e := d.Entry
 	return &Filter{
 		Rule: e.Name, List: e.List, Index: e.Index + 1, Position: e.Position, Selector: e.Selector.String(),
-		Mirrored: d.Mirror, Weight: e.Selector.Weight(), Action: e.Action.String(),
+		Mirrored: d.Mirror, Weight: e.Weight(), Action: e.Action.String(),
 	}
 }
 
