@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -33,6 +34,21 @@ func NewLinks() (*Links, error) {
 
 // Interface implements Host.
 func (l *Links) Interface(index int) filter.Interface { return l.cur.Load().interfaces[index] }
+
+// All returns the interfaces, in no order.
+func (l *Links) All() []filter.Interface {
+	return slices.Collect(maps.Values(l.cur.Load().interfaces))
+}
+
+// Toward returns the interface by which packets to an address leave, as far as
+// there is a route.
+func (l *Links) Toward(a netip.Addr) filter.Interface {
+	routes, err := netlink.RouteGet(a.AsSlice())
+	if err != nil || len(routes) == 0 {
+		return filter.Interface{}
+	}
+	return l.Interface(routes[0].LinkIndex)
+}
 
 // Local implements Host.
 func (l *Links) Local(a netip.Addr) bool { return l.cur.Load().local[a] }

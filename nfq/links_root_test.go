@@ -57,6 +57,20 @@ func TestLinks(t *testing.T) {
 	if !has(filter.Interface{Name: "eth0"}) || !l.Local(netip.MustParseAddr("10.1.0.1")) || !l.Local(netip.MustParseAddr("fd00::1")) || l.Local(netip.MustParseAddr("10.1.0.2")) {
 		t.Errorf("the host is %+v", l.cur.Load())
 	}
+	if all := l.All(); len(all) != 3 {
+		t.Errorf("the interfaces are %v, want lo, eth0 and eth1", all)
+	}
+	if err := h.Do(func() error {
+		if got := l.Toward(netip.MustParseAddr("10.1.0.9")); got.Name != "eth0" {
+			t.Errorf("the way to 10.1.0.9 is %v, want eth0", got)
+		}
+		if got := l.Toward(netip.MustParseAddr("192.0.2.1")); got != (filter.Interface{}) {
+			t.Errorf("the way to where no route leads is %v", got)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if l.Interface(9999) != (filter.Interface{}) {
 		t.Error("an interface that does not exist is known")
 	}
