@@ -1,6 +1,10 @@
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
+)
 
 func applyCommand() *cli.Command {
 	return &cli.Command{
@@ -16,7 +20,8 @@ func applyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return d.Apply(c.Context, f.upload)
+			_, err = d.Apply(c.Context, api.Application{Policy: f.upload})
+			return err
 		}),
 	}
 }

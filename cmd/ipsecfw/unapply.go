@@ -11,7 +11,7 @@ func unapplyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return d.Unapply(c.Context)
+			return d.Unapply(c.Context, false)
 		}),
 	}
 }

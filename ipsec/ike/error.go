@@ -12,6 +12,7 @@ var (
 	ErrSelectors      = errors.New("traffic selectors do not fit")
 	ErrRefused        = errors.New("the peer refused")
 	ErrNoAnswer       = errors.New("the peer does not answer")
+	ErrNoIKE          = errors.New("the peer does not speak IKE")
 	ErrClosed         = errors.New("the IKE SA was closed")
 )
 

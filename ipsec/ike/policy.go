@@ -21,7 +21,8 @@ type ChildPolicy struct {
 	// authenticates once, as Policy says, and that need not do for every rule
 	// that concerns its address. Without methods nothing does.
 	Auth   []AuthMethod
-	PeerID string // empty for any that authenticates
+	PeerID string     // empty for any that authenticates
+	Peers  *PeerGroup // whom the peer must belong to; nil for anyone who authenticates
 }
 
 // Policy is how to deal with one peer.
@@ -30,9 +31,25 @@ type Policy struct {
 	Auth      []AuthMethod     // in order of preference; the peer may use any of them
 	LocalID   string           // the identity to claim with a preshared key; empty for the local address
 	PeerID    string           // the only identity that the peer may have; empty for any that authenticates
-	Liveness  time.Duration    // after how much silence the peer is asked whether it lives; 0 for 30 s
-	Lifetime  time.Duration    // after which the IKE SA is rekeyed; 0 for no limit
-	ForceUDP  bool             // UDP encapsulation of all Child SAs even without a NAT
+	Peers     *PeerGroup       // whom the peer must belong to; nil for anyone who authenticates
+	// Patience is how long the first message of an IKE SA that we begin may
+	// stay without any answer before what asked for it fails with ErrNoIKE; 0
+	// for as long as it is sent again.
+	Patience time.Duration
+	// MaxChildren is how many Child SAs an IKE SA may have, those that replace
+	// others not counted; 0 for any number.
+	MaxChildren int
+	Liveness    time.Duration // after how much silence the peer is asked whether it lives; 0 for 30 s
+	Lifetime    time.Duration // after which the IKE SA is rekeyed; 0 for no limit
+	ForceUDP    bool          // UDP encapsulation of all Child SAs even without a NAT
+}
+
+// PeerGroup is peers that may have a rule's SAs, by what their certificates
+// say, or by the identity that goes with a preshared key.
+type PeerGroup struct {
+	Name  string
+	Names []string // alternative names; "*" may stand for the first label
+	Units []string // organisational units of the subject
 }
 
 // Policies finds what a host has to say about a peer. The Manager asks it

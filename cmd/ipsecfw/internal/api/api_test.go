@@ -10,31 +10,53 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/explain"
+	"github.com/ipsecfw/ipsecfw/rules"
 )
 
 // fake is an Engine that remembers and answers what it is told to.
 type fake struct {
-	applied   []Policy
+	applied   []Application
+	confirmed int
 	unapplied int
+	whole     bool // the persistent policy was unapplied too
 	err       error
 }
 
-func (f *fake) Apply(_ context.Context, p Policy) error {
-	f.applied = append(f.applied, p)
+func (f *fake) Apply(_ context.Context, a Application) (Applied, error) {
+	f.applied = append(f.applied, a)
+	return applied, f.err
+}
+func (f *fake) Confirm(context.Context) error { f.confirmed++; return f.err }
+func (f *fake) Unapply(_ context.Context, persistent bool) error {
+	f.unapplied++
+	f.whole = persistent
 	return f.err
 }
-func (f *fake) Unapply(context.Context) error { f.unapplied++; return f.err }
-func (f *fake) Filters() []Filter             { return filters }
-func (f *fake) SAs() []SA                     { return sas }
-func (f *fake) Peers() []Peer                 { return nil }
-func (f *fake) Status() Status                { return status }
+func (f *fake) InForce() InForce { return inForce }
+func (f *fake) Explain(x explain.Flow) (explain.Explanation, error) {
+	return explain.Explanation{Flow: x.String(), NoSA: "no packet has asked"}, f.err
+}
+func (f *fake) Warnings() []string        { return []string{"another table drops it"} }
+func (f *fake) SpecificFilters() []Filter { return filters[:1] }
+func (f *fake) Filters() []Filter         { return filters }
+func (f *fake) SAs() []SA                 { return sas }
+func (f *fake) Peers() []Peer             { return nil }
+func (f *fake) Status() Status            { return status }
 
 var (
+	deadline = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	applied  = Applied{Persistent: true, ConfirmBy: &deadline, Cut: 3}
+	inForce  = InForce{Files: []File{{Name: "p.yaml", Source: "version: 1\n"}}, ConfirmBy: &deadline,
+		Addresses: rules.Addresses{Names: map[string][]netip.Addr{"db.test": {netip.MustParseAddr("10.0.0.1")}}}}
 	filters = []Filter{{Order: 1, Rule: "staff", List: "staff", Index: 1, Position: "p.yaml:6:7", Weight: 7, Action: "negotiate",
 		From: "10.1.0.0/16", To: "me", Protocol: "tcp", FromPort: "any", ToPort: "8443", Mirrored: true}}
 	sas = []SA{{Rule: "staff", Mode: "transport", Protocol: "ESP", InSPI: "c0000001", OutSPI: "c0000002",
@@ -70,14 +92,34 @@ func TestRoundTrip(t *testing.T) {
 	e := &fake{}
 	ctx, c := t.Context(), Dial(serve(t, e))
 	policy := Policy{Name: "payroll.yaml", Source: "version: 1\n", Files: map[string][]byte{"keys/psk": {0, 255, 'x'}}}
-	if err := c.Apply(ctx, policy); err != nil {
-		t.Fatal(err)
+	application := Application{Policy: policy, ConfirmSeconds: 60}
+	if got, err := c.Apply(ctx, application); err != nil || !reflect.DeepEqual(got, applied) {
+		t.Fatalf("applied %+v, error %v", got, err)
 	}
-	if len(e.applied) != 1 || !reflect.DeepEqual(e.applied[0], policy) {
-		t.Errorf("the engine got %+v, want %+v", e.applied, policy)
+	if len(e.applied) != 1 || !reflect.DeepEqual(e.applied[0], application) {
+		t.Errorf("the engine got %+v, want %+v", e.applied, application)
 	}
-	if err := c.Unapply(ctx); err != nil || e.unapplied != 1 {
-		t.Errorf("unapplied %d times, error %v", e.unapplied, err)
+	if err := c.Confirm(ctx); err != nil || e.confirmed != 1 {
+		t.Errorf("confirmed %d times, error %v", e.confirmed, err)
+	}
+	if err := c.Unapply(ctx, false); err != nil || e.unapplied != 1 || e.whole {
+		t.Errorf("unapplied %d times, the persistent policy %v, error %v", e.unapplied, e.whole, err)
+	}
+	if err := c.Unapply(ctx, true); err != nil || !e.whole {
+		t.Errorf("the persistent policy was not unapplied, error %v", err)
+	}
+	if got, err := c.InForce(ctx); err != nil || !reflect.DeepEqual(got, inForce) {
+		t.Errorf("in force is %+v, error %v", got, err)
+	}
+	flow := explain.Flow{Direction: "inbound", From: netip.MustParseAddr("10.0.0.1"), To: netip.MustParseAddr("10.0.0.2"), Protocol: 6, ToPort: 22}
+	if got, err := c.Explain(ctx, flow); err != nil || got.Flow != flow.String() || got.NoSA == "" {
+		t.Errorf("explained %+v, error %v", got, err)
+	}
+	if got, err := c.Warnings(ctx); err != nil || len(got) != 1 {
+		t.Errorf("warnings %q, error %v", got, err)
+	}
+	if got, err := c.SpecificFilters(ctx); err != nil || !reflect.DeepEqual(got, filters[:1]) {
+		t.Errorf("specific filters %+v, error %v", got, err)
 	}
 	if got, err := c.Filters(ctx); err != nil || !reflect.DeepEqual(got, filters) {
 		t.Errorf("filters %+v, error %v", got, err)
@@ -106,7 +148,7 @@ func TestEngineErrors(t *testing.T) {
 		{"any other", errors.New("netlink: busy"), Error{Code: CodeInternal, Message: "netlink: busy"}, "netlink: busy"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := Dial(serve(t, &fake{err: tt.err})).Apply(t.Context(), Policy{})
+			_, err := Dial(serve(t, &fake{err: tt.err})).Apply(t.Context(), Application{})
 			var got *Error
 			if !errors.As(err, &got) || *got != tt.want || got.Error() != tt.text {
 				t.Errorf("got %#v, want %#v", err, tt.want)
@@ -121,11 +163,11 @@ func TestRefusals(t *testing.T) {
 		status                   int
 		code                     Code
 	}{
-		{"unknown field", "PUT", "/v1/policy", `{"name":"p","sauce":""}`, 400, CodeBadRequest},
+		{"unknown field", "PUT", "/v1/policy", `{"policy":{"name":"p","sauce":""}}`, 400, CodeBadRequest},
 		{"no JSON", "PUT", "/v1/policy", `version: 1`, 400, CodeBadRequest},
 		{"no body", "PUT", "/v1/policy", ``, 400, CodeBadRequest},
 		{"two values", "PUT", "/v1/policy", `{} {}`, 400, CodeBadRequest},
-		{"too large", "PUT", "/v1/policy", `{"source":"` + strings.Repeat("x", MaxRequest) + `"}`, 413, CodeTooLarge},
+		{"too large", "PUT", "/v1/policy", `{"policy":{"source":"` + strings.Repeat("x", MaxRequest) + `"}}`, 413, CodeTooLarge},
 		{"unknown path", "GET", "/v1/secrets", ``, 404, CodeNotFound},
 		{"unknown method", "POST", "/v1/policy", ``, 404, CodeNotFound},
 	} {

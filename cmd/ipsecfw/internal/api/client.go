@@ -11,6 +11,8 @@ import (
 	"net/http"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/explain"
 )
 
 // Client speaks with a daemon. It is an Engine whose reading methods can
@@ -30,19 +32,48 @@ func Dial(path string) *Client {
 	}}}
 }
 
-// Apply makes p the policy in force.
-func (c *Client) Apply(ctx context.Context, p Policy) error {
-	return c.do(ctx, http.MethodPut, "policy", p, &struct{}{})
+// Apply makes a policy the one in force.
+func (c *Client) Apply(ctx context.Context, a Application) (out Applied, err error) {
+	err = c.do(ctx, http.MethodPut, "policy", a, &out)
+	return out, err
 }
 
-// Unapply takes the policy out of force.
-func (c *Client) Unapply(ctx context.Context) error {
-	return c.do(ctx, http.MethodDelete, "policy", nil, &struct{}{})
+// Confirm keeps what was applied on trial.
+func (c *Client) Confirm(ctx context.Context) error {
+	return c.do(ctx, http.MethodPost, "policy/confirm", nil, &struct{}{})
+}
+
+// Unapply takes the policy out of force, and the persistent one if asked to.
+func (c *Client) Unapply(ctx context.Context, persistent bool) error {
+	what := "policy"
+	if persistent {
+		what += "?persistent=true"
+	}
+	return c.do(ctx, http.MethodDelete, what, nil, &struct{}{})
+}
+
+// InForce returns the rule files in force.
+func (c *Client) InForce(ctx context.Context) (InForce, error) { return get[InForce](ctx, c, "policy") }
+
+// Explain says what becomes of a flow's packets under the policy in force.
+func (c *Client) Explain(ctx context.Context, f explain.Flow) (out explain.Explanation, err error) {
+	err = c.do(ctx, http.MethodPost, "explain", f, &out)
+	return out, err
+}
+
+// Warnings returns what on the host keeps the policy from working.
+func (c *Client) Warnings(ctx context.Context) ([]string, error) {
+	return get[[]string](ctx, c, "warnings")
 }
 
 // Filters returns the filters in force, in order of decision.
 func (c *Client) Filters(ctx context.Context) ([]Filter, error) {
 	return get[[]Filter](ctx, c, "filters")
+}
+
+// SpecificFilters returns the filters in force, address by address.
+func (c *Client) SpecificFilters(ctx context.Context) ([]Filter, error) {
+	return get[[]Filter](ctx, c, "filters/specific")
 }
 
 // SAs returns the pairs of SAs.

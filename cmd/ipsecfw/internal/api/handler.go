@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/explain"
 )
 
 // Engine is the daemon behind the door. Its methods are called from many
@@ -17,34 +19,54 @@ type Engine interface {
 	// Apply makes a policy the one in force, or changes nothing. An *Error
 	// in what it returns goes to the caller as it is, anything else as
 	// CodeInternal.
-	Apply(ctx context.Context, p Policy) error
-	// Unapply takes the policy out of force; with none it does nothing.
-	Unapply(ctx context.Context) error
+	Apply(ctx context.Context, a Application) (Applied, error)
+	// Confirm ends a trial: what was applied stays.
+	Confirm(ctx context.Context) error
+	// Unapply takes the policy out of force, the persistent one only if asked
+	// to; with none it does nothing.
+	Unapply(ctx context.Context, persistent bool) error
+	InForce() InForce
+	Explain(f explain.Flow) (explain.Explanation, error)
+	Warnings() []string
 	Filters() []Filter
+	SpecificFilters() []Filter
 	SAs() []SA
 	Peers() []Peer
 	Status() Status
 }
 
 // MaxRequest is the size of the largest request that is read, in bytes.
-const MaxRequest = 8 << 20
+const MaxRequest = 64 << 20
 
 // Handler serves an engine. It lets change things only whom Serve vouches
 // for: a request that did not come through Serve may only read.
 func Handler(e Engine, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /v1/filters", list(e.Filters, log))
+	mux.Handle("GET /v1/filters/specific", list(e.SpecificFilters, log))
+	mux.Handle("GET /v1/warnings", list(e.Warnings, log))
 	mux.Handle("GET /v1/sas", list(e.SAs, log))
 	mux.Handle("GET /v1/peers", list(e.Peers, log))
 	mux.Handle("GET /v1/status", reply(log, func(*http.Request) (any, error) { return e.Status(), nil }))
-	mux.Handle("PUT /v1/policy", write(log, func(r *http.Request) error {
-		var p Policy
-		if err := decode(r.Body, &p); err != nil {
-			return err
+	mux.Handle("GET /v1/policy", privileged(log, func(*http.Request) (any, error) { return e.InForce(), nil }))
+	mux.Handle("PUT /v1/policy", write(log, func(r *http.Request) (any, error) {
+		var a Application
+		if err := decode(r.Body, &a); err != nil {
+			return nil, err
 		}
-		return e.Apply(r.Context(), p)
+		return e.Apply(r.Context(), a)
 	}))
-	mux.Handle("DELETE /v1/policy", write(log, func(r *http.Request) error { return e.Unapply(r.Context()) }))
+	mux.Handle("POST /v1/policy/confirm", write(log, func(r *http.Request) (any, error) { return struct{}{}, e.Confirm(r.Context()) }))
+	mux.Handle("DELETE /v1/policy", write(log, func(r *http.Request) (any, error) {
+		return struct{}{}, e.Unapply(r.Context(), r.URL.Query().Get("persistent") == "true")
+	}))
+	mux.Handle("POST /v1/explain", reply(log, func(r *http.Request) (any, error) {
+		var f explain.Flow
+		if err := decode(r.Body, &f); err != nil {
+			return nil, err
+		}
+		return e.Explain(f)
+	}))
 	mux.Handle("/", reply(log, func(r *http.Request) (any, error) {
 		return nil, &Error{Code: CodeNotFound, Message: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)}
 	}))
@@ -60,17 +82,26 @@ func list[T any](get func() []T, log *slog.Logger) http.Handler {
 	})
 }
 
-func write(log *slog.Logger, do func(*http.Request) error) http.Handler {
+// privileged lets only root and the daemon's own user ask.
+func privileged(log *slog.Logger, do func(*http.Request) (any, error)) http.Handler {
 	return reply(log, func(r *http.Request) (any, error) {
 		caller, ok := callerOf(r.Context())
 		if !ok || caller.uid != 0 && caller.uid != uint32(os.Geteuid()) {
-			return nil, &Error{Code: CodeForbidden, Message: "only root may change the policy"}
+			return nil, &Error{Code: CodeForbidden, Message: "only root may see or change the policy"}
 		}
-		if err := do(r); err != nil {
-			return nil, err
+		return do(r)
+	})
+}
+
+// write is privileged, and logs who changed what.
+func write(log *slog.Logger, do func(*http.Request) (any, error)) http.Handler {
+	return privileged(log, func(r *http.Request) (any, error) {
+		v, err := do(r)
+		if err == nil {
+			caller, _ := callerOf(r.Context())
+			log.Info("request done", "method", r.Method, "path", r.URL.Path, "pid", caller.pid, "uid", caller.uid)
 		}
-		log.Info("request done", "method", r.Method, "path", r.URL.Path, "pid", caller.pid, "uid", caller.uid)
-		return struct{}{}, nil
+		return v, err
 	})
 }
 

@@ -1,16 +1,27 @@
 // Package api is the daemon's door: HTTP with JSON over a Unix socket. It
 // holds the types of both ends, the server's handler and the client.
 //
-//	GET    /v1/filters   the filters in force, in order of decision
-//	GET    /v1/sas       the pairs of SAs
-//	GET    /v1/peers     the IKE SAs
-//	GET    /v1/status    the policy in force and the counters
-//	PUT    /v1/policy    make a Policy the one in force
-//	DELETE /v1/policy    take it out
+//	GET    /v1/filters           the filters in force, in order of decision
+//	GET    /v1/filters/specific  the same with lists and names spelt out, address by address
+//	GET    /v1/sas               the pairs of SAs
+//	GET    /v1/peers             the IKE SAs
+//	GET    /v1/status            the policy in force and the counters
+//	GET    /v1/warnings          what on the host keeps the policy from working
+//	GET    /v1/policy            the rule files in force
+//	PUT    /v1/policy            an Application: make a rule file the one in force
+//	DELETE /v1/policy            take it out; with ?persistent=true the persistent one too
+//	POST   /v1/policy/confirm    keep what was applied on trial
+//	POST   /v1/explain           an explain.Flow: what becomes of its packets, and why
 //
 // A failure is answered with an Error. Only root and the daemon's own user
 // may change anything.
 package api
+
+import (
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/rules"
+)
 
 // Policy is a rule file on its way to the daemon, with all that it refers
 // to: the daemon reads nothing from the administrator's working directory.
@@ -22,6 +33,35 @@ type Policy struct {
 	Files map[string][]byte `json:"files"`
 }
 
+// Application asks for a policy to be put in force.
+type Application struct {
+	Policy Policy `json:"policy"`
+	// ConfirmSeconds, if not 0, makes it a trial: the policy before it comes
+	// back in force unless the trial is confirmed in time.
+	ConfirmSeconds int64 `json:"confirm-seconds,omitempty"`
+}
+
+// Applied says what came of an Application.
+type Applied struct {
+	Persistent bool       `json:"persistent"`           // it is the persistent policy now
+	ConfirmBy  *time.Time `json:"confirm-by,omitempty"` // until when the trial is to be confirmed
+	Cut        int        `json:"cut"`                  // connections that the policy before permitted and this one does not
+}
+
+// InForce is the policy in force.
+type InForce struct {
+	Files     []File          `json:"files"`     // the persistent one first
+	Addresses rules.Addresses `json:"addresses"` // what dynamic sides stand for
+	ConfirmBy *time.Time      `json:"confirm-by,omitempty"`
+}
+
+// File is a rule file in force.
+type File struct {
+	Name       string `json:"name"` // Policy.Name of its upload
+	Source     string `json:"source"`
+	Persistent bool   `json:"persistent"`
+}
+
 // Filter is one filter in force.
 type Filter struct {
 	Order    int    `json:"order"`    // 1 is asked first; the first that matches decides
@@ -31,12 +71,19 @@ type Filter struct {
 	Position string `json:"position"` // file:line:column
 	Weight   uint32 `json:"weight"`   // how specific it is; see package filter
 	Action   string `json:"action"`   // permit, block or negotiate
-	From     string `json:"from"`     // any, me, an address, a subnet or a range
+	From     string `json:"from"`     // as the rule file says it, or in the specific view an address, a subnet or a range
 	To       string `json:"to"`
 	Protocol string `json:"protocol"` // a keyword, a number or any
 	FromPort string `json:"from-port"`
 	ToPort   string `json:"to-port"`
 	Mirrored bool   `json:"mirrored"` // the answers match too
+
+	ICMP       string   `json:"icmp,omitempty"`       // the type, with its code
+	Connection string   `json:"connection,omitempty"` // on which interfaces, if not all
+	Path       string   `json:"path"`                 // host or forward
+	Options    []string `json:"options,omitempty"`    // stateful, reject, log, limit and so on
+	Packets    uint64   `json:"packets"`              // that it decided on since it came in force
+	Bytes      uint64   `json:"bytes"`
 }
 
 // SA is a pair of SAs, one for each direction.
@@ -61,6 +108,11 @@ type SA struct {
 	ReplayDrops       uint64 `json:"replay-drops"`
 	IntegrityFailures uint64 `json:"integrity-failures"`
 	AgeSeconds        int64  `json:"age-seconds"`
+
+	// Soft says that there is no SA: the peer does not speak IKE, and its
+	// packets pass in clear for SoftSeconds more.
+	Soft        bool  `json:"soft,omitempty"`
+	SoftSeconds int64 `json:"soft-seconds,omitempty"`
 }
 
 // Peer is an IKE SA.
@@ -90,6 +142,8 @@ const (
 // Status is the daemon at a glance.
 type Status struct {
 	Policy     string            `json:"policy"`     // its name; empty with no policy in force
+	Persistent string            `json:"persistent"` // the name of the persistent policy, if any
+	ConfirmBy  *time.Time        `json:"confirm-by,omitempty"`
 	File       string            `json:"file"`       // Policy.Name of the upload
 	Generation uint64            `json:"generation"` // counts the changes of the policy
 	Counters   map[string]uint64 `json:"counters"`

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/ipsecfw/ipsecfw/nfq"
+
 	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 	"github.com/ipsecfw/ipsecfw/ipsec"
@@ -46,7 +48,7 @@ func waysOf(e *filter.Entry) []way {
 // transport mode the selectors are narrowed to the two hosts. ok is false
 // when nothing is left of them.
 func (n *negotiation) child(e *filter.Entry, w way, local, remote netip.Addr) (c ike.ChildPolicy, ok bool) {
-	c = ike.ChildPolicy{Name: e.Name, Mode: n.Mode, Proposals: n.Proposals, Lifetime: n.Lifetime, ForceUDP: n.ForceUDP, Auth: n.auth, PeerID: n.PeerID}
+	c = n.policy()
 	c.Local, c.Remote = rules.TrafficSelectors(e.Selector, w.direction, w.mirror, []netip.Addr{local})
 	if n.Mode == ipsec.Transport {
 		c.Local, c.Remote = narrow(c.Local, local), narrow(c.Remote, remote)
@@ -83,6 +85,50 @@ func (p *policy) wanted(d filter.Decision, pkt *packet.Packet) (c ike.ChildPolic
 	}
 	c, ok = n.child(d.Entry, w, local, remote)
 	return c, local, remote, ok
+}
+
+// wants reports whether some filter of an SA's rule still covers something of
+// what the SA is for.
+func (p *policy) wants(sa *nfq.SA) bool {
+	n := p.rules[sa.Policy]
+	if n == nil || n.Rule == rules.DefaultResponseRule {
+		return n != nil
+	}
+	overlap := func(a, b []ipsec.TrafficSelector) bool {
+		return slices.ContainsFunc(a, func(x ipsec.TrafficSelector) bool {
+			return slices.ContainsFunc(b, func(y ipsec.TrafficSelector) bool { _, ok := x.Intersect(y); return ok })
+		})
+	}
+	for i := range p.secured {
+		s := &p.secured[i]
+		if s.rule != n {
+			continue
+		}
+		for _, w := range s.ways {
+			c, ok := n.child(s.entry, w, sa.LocalAddr.Addr(), sa.RemoteAddr.Addr())
+			if ok && overlap(c.Local, sa.Local) && overlap(c.Remote, sa.Remote) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// response says what SAs a peer may ask for where no filter matches: between
+// the two hosts, for everything.
+func (n *negotiation) response(local, remote netip.Addr) ike.ChildPolicy {
+	c := n.policy()
+	c.Local = []ipsec.TrafficSelector{ipsec.SelectPrefix(netip.PrefixFrom(local, local.BitLen()), 0, 0, 0xffff)}
+	c.Remote = []ipsec.TrafficSelector{ipsec.SelectPrefix(netip.PrefixFrom(remote, remote.BitLen()), 0, 0, 0xffff)}
+	return c
+}
+
+// policy is what a rule asks of Child SAs, whatever they are for.
+func (n *negotiation) policy() ike.ChildPolicy {
+	return ike.ChildPolicy{
+		Name: n.Rule, Mode: n.Mode, Proposals: n.Proposals, Lifetime: n.Lifetime, ForceUDP: n.ForceUDP,
+		Auth: n.auth, PeerID: n.PeerID, Peers: group(n.Peers),
+	}
 }
 
 // packetSelectors are the selectors of exactly one packet (RFC 7296 section

@@ -8,10 +8,7 @@ import (
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
-	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/nft"
-	"github.com/ipsecfw/ipsecfw/ipsec"
-	"github.com/ipsecfw/ipsecfw/ipsec/esp"
 	"github.com/ipsecfw/ipsecfw/nfq"
 )
 
@@ -23,140 +20,81 @@ type control struct {
 
 	mu         sync.Mutex // one change at a time
 	generation uint64
-	plant      *plant // nil with no policy in force
+	kept       kept        // the policy in force, as on disk
+	plant      *plant      // nil with no policy in force
+	ruleset    nft.Ruleset // what nftables holds; the zero value for nothing that we know
+	memory     *memory
+	rollback   *time.Timer        // ends the trial
+	unfollow   context.CancelFunc // ends the watch for other addresses
 }
 
 var _ api.Engine = (*control)(nil)
 
-// restore puts the policy in force that was so when the last daemon ended.
-func (c *control) restore() error {
-	up, ok, err := c.state.load()
-	if err != nil || !ok {
-		return err
-	}
-	if err := c.resume(up); err != nil {
-		return fmt.Errorf("restore the policy %s from %s: %w", up.Name, c.cfg.State, err)
-	}
-	return nil
-}
-
-// resume puts the policy in force that is kept. Its ruleset comes into force
-// even when the plant does not start: the host may have none yet, and without
-// one what is to be secured would leave in clear.
-func (c *control) resume(up api.Policy) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	p, err := compile(up, c.generation+1)
-	if err != nil {
-		return err
-	}
-	pl, err := c.start(p)
-	if errors.Is(err, nfq.ErrInUse) { // and so is the ruleset, which is not ours
-		return err
-	}
-	enforced := nft.Apply(ruleset(p.spd))
-	switch {
-	case err != nil:
-		return errors.Join(err, enforced)
-	case enforced != nil:
-		return errors.Join(enforced, pl.stop())
-	}
-	c.inForce(pl, p)
-	return nil
-}
-
-func (c *control) start(p *policy) (*plant, error) {
-	return start(p, c.cfg.Log, func(err error) { c.fatal(err) })
-}
+// maxConfirm is how long a trial may last.
+const maxConfirm = 24 * time.Hour
 
 // Apply implements api.Engine.
-func (c *control) Apply(_ context.Context, up api.Policy) error {
+func (c *control) Apply(ctx context.Context, a api.Application) (api.Applied, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p, err := compile(up, c.generation+1)
-	if err != nil {
-		return err
+	confirm := time.Duration(a.ConfirmSeconds) * time.Second
+	if a.ConfirmSeconds < 0 || confirm > maxConfirm || a.ConfirmSeconds > int64(maxConfirm/time.Second) {
+		return api.Applied{}, &api.Error{Code: api.CodeBadRequest, Message: fmt.Sprintf("%d seconds are no time to confirm in", a.ConfirmSeconds), Hint: "choose up to " + maxConfirm.String()}
 	}
-	commit, discard, err := c.state.stage(up)
+	up := a.Policy
+	x, err := load(&up)
 	if err != nil {
-		return err
+		return api.Applied{}, err
 	}
-	defer discard()
-	pl := c.plant
-	if pl == nil {
-		if pl, err = c.start(p); err != nil {
-			return err
+	next := kept{policies: c.kept.policies}
+	if x.file.Persistent {
+		next.Persistent = &up
+	} else {
+		next.Applied = &up
+	}
+	if confirm > 0 {
+		next.Trial = &trial{Until: time.Now().Add(confirm), Before: c.kept.policies}
+		if c.kept.Trial != nil { // what was never confirmed is nothing to come back to
+			next.Trial.Before = c.kept.Trial.Before
 		}
 	}
-	if err := c.enforce(p, commit); err != nil {
-		if c.plant == nil {
-			err = errors.Join(err, pl.stop())
-		}
+	cut, err := c.change(ctx, next, x)
+	if err != nil {
+		return api.Applied{}, err
+	}
+	out := api.Applied{Persistent: x.file.Persistent, Cut: cut}
+	if next.Trial != nil {
+		out.ConfirmBy = &next.Trial.Until
+	}
+	return out, nil
+}
+
+// Confirm implements api.Engine.
+func (c *control) Confirm(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kept.Trial == nil {
+		return &api.Error{Code: api.CodeNotFound, Message: "no policy waits to be confirmed", Hint: "it may have been rolled back already: see \"ipsecfw status\""}
+	}
+	next := kept{policies: c.kept.policies}
+	if err := c.state.keep(next); err != nil {
 		return err
 	}
-	if c.plant != nil {
-		pl.swap(p)
-	}
-	c.inForce(pl, p)
+	c.kept = next
+	c.arm()
+	c.cfg.Log.Info("policy confirmed", "generation", c.generation)
 	return nil
-}
-
-func (c *control) inForce(pl *plant, p *policy) {
-	c.generation++
-	c.plant = pl
-	c.cfg.Log.Info("policy in force", "name", p.file.Name, "file", p.upload.Name, "generation", c.generation)
-}
-
-func ruleset(s *filter.SPD) nft.Ruleset {
-	return nft.Compile(s, nft.Config{
-		Interface: device, InMark: inMark, OutMark: outMark,
-		Queue: queue, TCPQueue: tcpQueue, NativeQueue: nativeQueue(),
-	})
-}
-
-// enforce gives the policy to nftables and to the disk, or leaves both as they
-// were.
-func (c *control) enforce(p *policy, commit func() error) error {
-	if err := nft.Apply(ruleset(p.spd)); err != nil {
-		return err
-	}
-	err := commit()
-	switch {
-	case err == nil:
-		return nil
-	case c.plant == nil:
-		return errors.Join(err, nft.Remove())
-	}
-	return errors.Join(err, nft.Apply(ruleset(c.plant.policy.Load().spd)))
 }
 
 // Unapply implements api.Engine.
-func (c *control) Unapply(context.Context) error {
+func (c *control) Unapply(ctx context.Context, persistent bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.plant == nil {
-		// What a daemon left that was killed goes too; what one that lives
-		// beside this one has in force does not.
-		tun, err := nfq.OpenTUN(device)
-		if errors.Is(err, nfq.ErrInUse) {
-			return err
-		}
-		if err == nil {
-			defer tun.Close()
-		}
+	next := kept{policies: policies{Persistent: c.kept.Persistent}}
+	if persistent {
+		next.Persistent = nil
 	}
-	if err := c.state.remove(); err != nil {
-		return err
-	}
-	if err := nft.Remove(); err != nil {
-		return err
-	}
-	if c.plant == nil {
-		return nfq.Unroute(inMark, routeTable)
-	}
-	err := c.plant.stop()
-	c.plant = nil
-	c.cfg.Log.Info("no policy in force")
+	_, err := c.change(ctx, next)
 	return err
 }
 
@@ -164,6 +102,7 @@ func (c *control) Unapply(context.Context) error {
 func (c *control) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.disarm()
 	if c.plant == nil {
 		return
 	}
@@ -179,104 +118,36 @@ func (c *control) current() *plant {
 	return c.plant
 }
 
-// Filters implements api.Engine.
-func (c *control) Filters() []api.Filter {
-	pl := c.current()
-	if pl == nil {
-		return nil
-	}
-	var out []api.Filter
-	for i, e := range pl.policy.Load().spd.Entries() {
-		s := e.Selector
-		protocol := "any"
-		if s.HasProtocol {
-			protocol = filter.ProtocolName(s.Protocol)
-		}
-		out = append(out, api.Filter{
-			Order: i + 1, Rule: e.Name, List: e.List, Index: e.Index + 1, Position: e.Position,
-			Weight: e.Weight(), Action: e.Action.String(),
-			From: s.From.String(), To: s.To.String(), Protocol: protocol,
-			FromPort: s.FromPort.String(), ToPort: s.ToPort.String(), Mirrored: e.Mirrored,
-		})
-	}
-	return out
-}
-
-// SAs implements api.Engine.
-func (c *control) SAs() []api.SA {
-	pl := c.current()
-	if pl == nil {
-		return nil
-	}
-	var out []api.SA
-	for _, sa := range pl.engine.SAD().All() {
-		out = append(out, describe(sa))
-	}
-	return out
-}
-
-func describe(sa *nfq.SA) api.SA {
-	out := api.SA{
-		Rule: sa.Policy, Mode: sa.Mode.String(), Protocol: sa.Protocol.String(),
-		InSPI: sa.InSPI.String(), OutSPI: sa.OutSPI.String(),
-		Local: sa.LocalAddr.Addr().String(), Remote: sa.RemoteAddr.Addr().String(),
-		LocalSelectors: texts(sa.ChildSA.Local), RemoteSelectors: texts(sa.ChildSA.Remote),
-		Encryption: sa.Encr.String(), ESN: sa.ESN, UDPEncap: sa.UDPEncap,
-		AgeSeconds: int64(time.Since(sa.Since).Seconds()),
-	}
-	if sa.UDPEncap {
-		out.Local, out.Remote = sa.LocalAddr.String(), sa.RemoteAddr.String()
-	}
-	if in, ok := sa.In.(*esp.Inbound); ok {
-		n := in.Counters()
-		out.InBytes, out.InPackets, out.ReplayDrops, out.IntegrityFailures = n.Bytes, n.Packets, n.Replayed, n.Forged
-	}
-	if o, ok := sa.Out.(*esp.Outbound); ok {
-		n := o.Counters()
-		out.OutBytes, out.OutPackets = n.Bytes, n.Packets
-	}
-	return out
-}
-
-func texts(ts []ipsec.TrafficSelector) []string {
-	out := make([]string, len(ts))
-	for i, t := range ts {
-		out[i] = t.String()
-	}
-	return out
-}
-
-// Peers implements api.Engine.
-func (c *control) Peers() []api.Peer {
-	pl := c.current()
-	if pl == nil {
-		return nil
-	}
-	var out []api.Peer
-	for _, p := range pl.manager.Peers() {
-		out = append(out, api.Peer{
-			Version: int(p.Version), Initiator: p.Initiator,
-			SPIi: fmt.Sprintf("%016x", p.SPIi), SPIr: fmt.Sprintf("%016x", p.SPIr),
-			Local: p.Local.String(), Remote: p.Remote.String(), LocalID: p.LocalID, RemoteID: p.RemoteID,
-			Authentication: p.Auth, Proposal: p.Proposal.String(), NATLocal: p.NATLocal, NATRemote: p.NATRemote,
-			Children: len(p.Children), AgeSeconds: int64(time.Since(p.Since).Seconds()),
-		})
-	}
-	return out
-}
-
-// Status implements api.Engine.
-func (c *control) Status() api.Status {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := api.Status{Generation: c.generation, Counters: map[string]uint64{}, Queue: api.QueueCompat}
+// clear takes everything out of force. The ruleset goes before what is kept: a
+// failure must not leave a host that is closed now and open after its next
+// start.
+func (c *control) clear() error {
 	if c.plant == nil {
-		return s
+		// What a daemon left that was killed goes too; what one that lives
+		// beside this one has in force does not.
+		tun, err := nfq.OpenTUN(device)
+		if errors.Is(err, nfq.ErrInUse) {
+			return err
+		}
+		if err == nil {
+			defer tun.Close()
+		}
 	}
-	p := c.plant.policy.Load()
-	s.Policy, s.File, s.Counters = p.file.Name, p.upload.Name, c.plant.engine.Counters.Map()
-	if nativeQueue() {
-		s.Queue = api.QueueNative
+	if err := nft.Remove(); err != nil {
+		return err
 	}
-	return s
+	c.ruleset = nft.Ruleset{}
+	if err := c.state.remove(); err != nil {
+		return err
+	}
+	c.kept = kept{}
+	c.memory.forget()
+	c.disarm()
+	if c.plant == nil {
+		return nfq.Unroute(inMark, routeTable)
+	}
+	err := c.plant.stop()
+	c.plant = nil
+	c.cfg.Log.Info("no policy in force")
+	return err
 }

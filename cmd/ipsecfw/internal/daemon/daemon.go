@@ -2,12 +2,21 @@
 // them a life cycle.
 //
 //	daemon.go    the process: socket, restored policy, end
-//	control.go   what the socket's callers want: apply, unapply, lists
-//	policy.go    a rule file with its credentials, ready to be put in force
+//	control.go   what the socket's callers want: apply, confirm, unapply
+//	lists.go     what they want to see
+//	why.go       and what they want explained
+//	change.go    one policy in force in place of another, whole or not at all
+//	trial.go     a policy that goes again unless it is confirmed
+//	boot.go      what holds before there is a daemon
+//	policy.go    rule files with their credentials, ready to be put in force
+//	addresses.go what the names in them stand for
 //	children.go  what the policy says of the Child SAs with a peer
 //	plant.go     what runs while a policy is in force: device, queues, sockets
 //	datapath.go  the key exchange's view of the data path, and the reverse
+//	soft.go      peers that do not speak IKE
+//	lifetimes.go when SAs have carried enough
 //	state.go     the policy on disk
+//	memory.go    and what was learned of the network
 package daemon
 
 import (
@@ -47,7 +56,8 @@ func Run(ctx context.Context, cfg Config) error {
 		return errors.Join(err, listener.Close())
 	}
 	defer lock.Close()
-	if err := c.restore(); err != nil {
+	c.memory = recall(c.state, cfg.Log)
+	if err := c.restore(ctx); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	cfg.Log.Info("ready", "socket", cfg.Socket)

@@ -7,8 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/ipsecfw/ipsecfw/filter/nft"
+	"github.com/ipsecfw/ipsecfw/rules"
 
 	"golang.org/x/sys/unix"
 
@@ -25,12 +29,17 @@ import (
 // joint is where key exchange and data path meet: each sees the other through
 // it.
 type joint struct {
-	policy  atomic.Pointer[policy]
-	engine  *nfq.Engine
-	manager *ike.Manager
-	sockets *udp.Sockets
-	raw     [2]*ipsock.Conn // IPv4, IPv6; nil on a host without IPv6
-	log     *slog.Logger
+	policy   atomic.Pointer[policy]
+	ruleset  atomic.Pointer[nft.Ruleset] // in force
+	memory   *memory
+	soft     softSAs
+	failures failures
+	engine   *nfq.Engine
+	links    *nfq.Links
+	manager  *ike.Manager
+	sockets  *udp.Sockets
+	raw      [2]*ipsock.Conn // IPv4, IPv6; nil on a host without IPv6
+	log      *slog.Logger
 }
 
 var (
@@ -67,10 +76,22 @@ func (j *joint) Install(c ike.InstallChild) error {
 	if err != nil {
 		return err
 	}
+	peer := sa.RemoteAddr.Addr()
+	if sa.Policy == rules.DefaultResponseRule {
+		// The kernel must know before the peer does: what is permitted in clear
+		// else, is secured from now on.
+		if err := nft.AddResponse(*j.ruleset.Load(), peer); err != nil {
+			return err
+		}
+	}
+	if n := j.policy.Load().rules[sa.Policy]; n != nil && n.AllowUnsecured {
+		j.memory.secure(peer)
+		j.harden(peer, "the peer speaks IKE now")
+	}
 	j.engine.Install(&nfq.SA{ChildSA: sa, Out: out, In: in, PathMTU: mtu, Since: time.Now()}, c.Standby)
 	// If we are the responder, the answer by which the peer gets its SA should
 	// go before the packets that waited: not from this goroutine, then.
-	go j.engine.Release(sa.Policy, addressed(sa.Mode, sa.RemoteAddr.Addr()))
+	go j.engine.Release(sa.Policy, addressed(sa.Mode, peer))
 	return nil
 }
 
@@ -103,10 +124,37 @@ func pathMTU(local, remote netip.Addr) (int, error) {
 }
 
 // Remove implements ike.DataPath.
-func (j *joint) Remove(in ipsec.SPI, _ string) { j.engine.SAD().Remove(in) }
+func (j *joint) Remove(in ipsec.SPI, _ string) {
+	sa := j.engine.SAD().Remove(in)
+	if sa == nil || sa.Policy != rules.DefaultResponseRule {
+		return
+	}
+	peer := sa.RemoteAddr.Addr()
+	if slices.Contains(j.responding(), peer) {
+		return
+	}
+	if err := nft.RemoveResponse(*j.ruleset.Load(), peer); err != nil {
+		j.log.Error("packets to a peer are still held back, though it has no SA any more", "peer", peer, "error", err)
+	}
+}
+
+// responding returns the peers that have SAs by the default response.
+func (j *joint) responding() []netip.Addr {
+	var out []netip.Addr
+	for _, sa := range j.engine.SAD().All() {
+		if sa.Policy == rules.DefaultResponseRule {
+			out = append(out, sa.RemoteAddr.Addr())
+		}
+	}
+	return out
+}
 
 // Failed implements ike.DataPath. The Manager has logged why.
-func (j *joint) Failed(rule string, remote netip.Addr, _ error) {
+func (j *joint) Failed(rule string, remote netip.Addr, why error) {
+	if j.soften(rule, remote, why) {
+		return
+	}
+	j.failures.add(rule, remote, why)
 	mode := ipsec.Tunnel
 	if n := j.policy.Load().rules[rule]; n != nil {
 		mode = n.Mode

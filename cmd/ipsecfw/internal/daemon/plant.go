@@ -9,6 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ipsecfw/ipsecfw/filter"
+	"github.com/ipsecfw/ipsecfw/rules"
+
 	"github.com/ipsecfw/ipsecfw/filter/nft"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/ikev2"
@@ -26,12 +29,33 @@ const (
 	routeTable = 4950
 	queue      = 4950
 	tcpQueue   = 4951
+	logGroup   = 4950 // of NFLOG
 	protoESP   = 50
 )
 
-// nativeQueue reports whether nftables has its own queue statement. The kernel
-// is asked once.
-var nativeQueue = sync.OnceValue(nft.NativeQueueAvailable)
+// features is what the kernel's nftables has. The kernel is asked once.
+var features = sync.OnceValue(nft.Probe)
+
+const loopback = "lo"
+
+// broadcasts returns the broadcast addresses of the host's networks, for a
+// kernel that does not tell which they are.
+func broadcasts() []netip.Addr {
+	if features().FIB {
+		return nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var out []netip.Addr
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Bits() < 31 {
+			out = append(out, filter.Subnet(p).Last())
+		}
+	}
+	return out
+}
 
 // keepaliveEvery is the interval of NAT keepalives (RFC 3948 section 4).
 const keepaliveEvery = 20 * time.Second
@@ -47,9 +71,9 @@ type plant struct {
 
 // start makes a plant for a policy. Nothing reaches it before nftables does.
 // A part that fails later is told to fatal.
-func start(p *policy, log *slog.Logger, fatal func(error)) (*plant, error) {
+func start(p *policy, m *memory, log *slog.Logger, fatal func(error)) (*plant, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	pl := &plant{joint: joint{log: log}, cancel: cancel}
+	pl := &plant{joint: joint{memory: m, soft: softSAs{peers: map[netip.Addr]softSA{}}, log: log}, cancel: cancel}
 	pl.policy.Store(p)
 	if err := pl.open(ctx, p, fatal); err != nil {
 		return nil, errors.Join(err, pl.stop())
@@ -69,6 +93,9 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 	if err := nfq.Route(device, inMark, routeTable); err != nil {
 		return err
 	}
+	if keys := nfq.Reflected(); len(keys) > 0 {
+		pl.log.Warn("answers to secured packets are lost while these kernel parameters are on: set them to 0", "parameters", keys)
+	}
 	if pl.sockets, err = udp.Listen(outMark); err != nil {
 		return err
 	}
@@ -84,11 +111,12 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 		pl.raw[family] = c
 		pl.onStop(c.Close)
 	}
-	links, err := nfq.NewLinks()
-	if err != nil {
+	if pl.links, err = nfq.NewLinks(); err != nil {
 		return err
 	}
-	pl.engine = nfq.NewEngine(nfq.Config{Wire: pl, Acquirer: pl, Injector: tun, Host: links, Log: pl.log})
+	pl.engine = nfq.NewEngine(nfq.Config{
+		Wire: pl, Acquirer: pl, Injector: tun, Host: pl.links, DefaultResponse: rules.DefaultResponseRule, Log: pl.log,
+	})
 	pl.engine.SetSPD(p.spd)
 	pl.manager = ike.NewManager(ike.ManagerConfig{
 		Policies: p, Transport: pl.sockets, DataPath: pl, Log: pl.log,
@@ -102,7 +130,8 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 			}
 		})
 	}
-	run(func() error { return links.Follow(ctx) })
+	run(func() error { return pl.links.Follow(ctx) })
+	run(func() error { return pl.lifetimes(ctx) })
 	run(func() error { return pl.manager.Run(ctx) })
 	for _, n := range []uint16{queue, tcpQueue} {
 		q, err := nfq.OpenQueue(n, n == tcpQueue, &pl.engine.Counters)
@@ -166,7 +195,7 @@ func (pl *plant) swap(p *policy) {
 	pl.engine.SetSPD(p.spd)
 	pl.manager.SetPolicies(p)
 	for _, sa := range pl.engine.SAD().All() {
-		if !old.same(p, sa.Policy) {
+		if !old.same(p, sa.Policy) || !p.wants(sa) {
 			pl.manager.DeleteChild(sa.InSPI)
 			pl.Remove(sa.InSPI, "the policy changed")
 		}
@@ -176,11 +205,19 @@ func (pl *plant) swap(p *policy) {
 			pl.engine.Abandon(rule, netip.Addr{})
 		}
 	}
+	for peer, x := range pl.soft.all() {
+		if n := p.rules[x.rule]; n == nil || !n.AllowUnsecured {
+			pl.harden(peer, "the policy changed")
+		}
+	}
 }
 
 // stop tells the peers, and takes down what open made. The kernel drops what
 // is still queued.
 func (pl *plant) stop() error {
+	if pl.engine != nil {
+		pl.engine.SetSPD(nil) // what comes from now on has nowhere to go
+	}
 	if pl.manager != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), farewell)
 		if err := pl.manager.CloseAll(ctx); err != nil {

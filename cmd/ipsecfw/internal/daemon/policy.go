@@ -10,20 +10,68 @@ import (
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/credentials"
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/verify"
 	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/rules"
 )
 
-// policy is a rule file that can be put in force: parsed, its credentials
-// loaded. It is immutable, and tells the key exchange about peers
+// part is a rule file that can be put in force: parsed, its credentials
+// loaded. It is immutable.
+type part struct {
+	upload *api.Policy
+	file   *rules.File
+	rules  map[string]*negotiation
+}
+
+// negotiation is a rule with the action negotiate, or the default response.
+type negotiation struct {
+	rules.Negotiation
+	auth []ike.AuthMethod
+}
+
+// load checks an upload and everything in it. The error is an *api.Error.
+func load(up *api.Policy) (*part, error) {
+	file, err := rules.Parse(up.Name, []byte(up.Source))
+	if err != nil {
+		return nil, invalid(err)
+	}
+	read := func(path string) ([]byte, error) {
+		if b, ok := up.Files[path]; ok {
+			return b, nil
+		}
+		return nil, fmt.Errorf("the file %q did not come with the policy", path)
+	}
+	p := &part{upload: up, file: file, rules: map[string]*negotiation{}}
+	negotiations := file.Negotiations()
+	if d, ok := file.DefaultResponse(); ok {
+		negotiations[d.Rule] = d
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(negotiations)) {
+		n := negotiations[name]
+		auth, err := credentials.Load(n, read)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		p.rules[name] = &negotiation{n, auth}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, invalid(err)
+	}
+	return p, nil
+}
+
+// policy is the rule files in force as one policy, with the addresses that
+// names stand for. It is immutable, and tells the key exchange about peers
 // (ike.Policies).
 type policy struct {
-	upload api.Policy
-	file   *rules.File
-	spd    *filter.SPD
-	rules  map[string]*negotiation
+	parts     []*part // the persistent one first
+	addresses rules.Addresses
+	spd       *filter.SPD
+	rules     map[string]*negotiation
 	// secured are the filters of those rules in the SPD's order. A stranger's
 	// packet can make us look through them, so they are worked out before.
 	secured []secured
@@ -36,42 +84,37 @@ type secured struct {
 	ways  []way
 }
 
-// negotiation is a rule with the action negotiate.
-type negotiation struct {
-	rules.Negotiation
-	auth []ike.AuthMethod
-}
-
 var _ ike.Policies = (*policy)(nil)
 
-// compile checks an upload and everything in it. The error is an *api.Error.
-func compile(up api.Policy, generation uint64) (*policy, error) {
-	file, err := rules.Parse(up.Name, []byte(up.Source))
-	if err != nil {
+// settings is the file whose settings hold: the one that was applied last,
+// since all files have settings and there can be one only.
+func (p *policy) settings() *rules.File { return p.parts[len(p.parts)-1].file }
+
+// combine makes one policy of rule files. The error is an *api.Error.
+func combine(parts []*part, addresses rules.Addresses, generation uint64) (*policy, error) {
+	p := &policy{parts: parts, addresses: addresses, rules: map[string]*negotiation{}}
+	var entries []filter.Entry
+	names := map[string]bool{}
+	for i, x := range parts {
+		for _, r := range x.file.Rules {
+			if names[r.Name] && i > 0 {
+				return nil, invalid(fmt.Errorf("%s:%d:%d: the persistent policy has a rule %q too: give one of the two another name",
+					x.file.Path, r.Position.Line, r.Position.Column, r.Name))
+			}
+			names[r.Name] = true
+		}
+		entries = append(entries, x.file.Entries(addresses)...)
+		maps.Copy(p.rules, x.rules)
+	}
+	var err error
+	if p.spd, err = filter.New(entries, filter.Settings{Generation: generation, Exemptions: p.settings().Exemptions}); err != nil {
 		return nil, invalid(err)
 	}
-	p := &policy{upload: up, file: file, rules: map[string]*negotiation{}}
-	if p.spd, err = filter.New(file.SPDEntries(), filter.Settings{Generation: generation}); err != nil {
-		return nil, invalid(err)
+	v := verify.Policy{Addresses: addresses, SPD: p.spd}
+	for _, x := range parts {
+		v.Files = append(v.Files, x.file)
 	}
-	read := func(path string) ([]byte, error) {
-		if b, ok := up.Files[path]; ok {
-			return b, nil
-		}
-		return nil, fmt.Errorf("the file %q did not come with the policy", path)
-	}
-	var errs []error
-	negotiations := file.Negotiations()
-	for _, name := range slices.Sorted(maps.Keys(negotiations)) {
-		n := negotiations[name]
-		auth, err := credentials.Load(n, read)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		p.rules[name] = &negotiation{n, auth}
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := v.Errors(); err != nil {
 		return nil, invalid(err)
 	}
 	for i := range p.spd.Entries() {
@@ -88,26 +131,46 @@ func invalid(err error) error {
 }
 
 // Peer implements ike.Policies: the rule of the most specific filter that
-// concerns the peer says how to deal with it. What the peer proves then may
-// not do for all rules that concern it, which their ike.ChildPolicy says.
+// concerns the peer says how to deal with it, or else the default response.
+// What the peer proves then may not do for all rules that concern it, which
+// their ike.ChildPolicy says.
 func (p *policy) Peer(local, remote netip.Addr) (ike.Policy, bool) {
 	for i := range p.secured {
-		s := &p.secured[i]
-		if !s.concerns(local, remote) {
-			continue
+		if s := &p.secured[i]; s.concerns(local, remote) {
+			return p.peer(s.rule), true
 		}
-		n := s.rule
-		return ike.Policy{
-			Proposals: p.file.IKE(),
-			Auth:      n.auth,
-			LocalID:   n.OwnID,
-			PeerID:    n.PeerID,
-			Liveness:  p.file.KeyExchange.Liveness,
-			Lifetime:  p.file.KeyExchange.Lifetime,
-			ForceUDP:  n.ForceUDP,
-		}, true
+	}
+	if n := p.rules[rules.DefaultResponseRule]; n != nil {
+		return p.peer(n), true
 	}
 	return ike.Policy{}, false
+}
+
+func (p *policy) peer(n *negotiation) ike.Policy {
+	k := p.settings().KeyExchange
+	out := ike.Policy{
+		Proposals: p.settings().IKE(), Auth: n.auth, LocalID: n.OwnID, PeerID: n.PeerID, Peers: group(n.Peers),
+		Liveness: k.Liveness, Lifetime: k.Lifetime, MaxChildren: children(k), ForceUDP: n.ForceUDP,
+	}
+	if n.AllowUnsecured {
+		out.Patience = n.FallbackAfter
+	}
+	return out
+}
+
+// children is how many Child SAs an IKE SA may have; 0 for any number.
+func children(k rules.KeyExchange) int {
+	if k.MasterKeyPFS {
+		return 1
+	}
+	return k.Children
+}
+
+func group(g *rules.PeerGroup) *ike.PeerGroup {
+	if g == nil {
+		return nil
+	}
+	return &ike.PeerGroup{Name: g.Name, Names: g.Names, Units: g.Units}
 }
 
 // concerns reports whether the peer at an address may be the other end of an
@@ -136,6 +199,9 @@ func (p *policy) Child(local, remote netip.Addr, _, _ []ipsec.TrafficSelector, t
 				out = append(out, c)
 			}
 		}
+	}
+	if n := p.rules[rules.DefaultResponseRule]; n != nil && transport {
+		out = append(out, n.response(local, remote))
 	}
 	return out
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
+	"github.com/ipsecfw/ipsecfw/rules"
 )
 
 const source = `version: 1
@@ -27,12 +28,12 @@ filter-lists:
   rest:
     - {from: any, to: me}
 filter-actions:
-  require-security: {negotiate: {mode: transport, proposals: [aes256gcm16]}}
+  secure: {negotiate: {mode: transport, methods: [aes256gcm16]}}
   tunnel: {negotiate: {mode: tunnel, tunnel: {local: 192.0.2.1, remote: 192.0.2.2}}}
 rules:
-  - {name: staff, filter-list: staff, action: require-security, authentication: [{preshared-key: {file: psk}}]}
+  - {name: staff, filter-list: staff, action: secure, authentication: [{preshared-key: {file: psk}}]}
   - {name: branch, filter-list: branch, action: tunnel, authentication: [{preshared-key: {file: psk3}}]}
-  - {name: both, filter-list: both, action: require-security, authentication: [{preshared-key: {file: psk2}}]}
+  - {name: both, filter-list: both, action: secure, authentication: [{preshared-key: {file: psk2}}]}
   - {name: rest, filter-list: rest, action: block}
 `
 
@@ -45,11 +46,20 @@ func upload(text string) api.Policy {
 
 func mustCompile(t *testing.T, text string) *policy {
 	t.Helper()
-	p, err := compile(upload(text), 1)
+	p, err := compile(upload(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// compile makes a policy of one rule file.
+func compile(up api.Policy) (*policy, error) {
+	x, err := load(&up)
+	if err != nil {
+		return nil, err
+	}
+	return combine([]*part{x}, rules.Addresses{}, 1)
 }
 
 func TestCompileRefuses(t *testing.T) {
@@ -66,7 +76,7 @@ func TestCompileRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := compile(tt.up, 1)
+			_, err := compile(tt.up)
 			var e *api.Error
 			if !errors.As(err, &e) || e.Code != api.CodeInvalidPolicy || !strings.Contains(e.Message, tt.want) {
 				t.Errorf("error %v, want invalid-policy with %q", err, tt.want)
@@ -202,7 +212,7 @@ func TestSame(t *testing.T) {
 	}{
 		{"comment above", "version: 1\n", "# a comment\nversion: 1\n", true},
 		{"other algorithm", "[aes256gcm16]", "[chacha20poly1305]", false},
-		{"other key", "action: require-security, authentication: [{preshared-key: {file: psk}}]", "action: require-security, authentication: [{preshared-key: {file: psk2}}]", false},
+		{"other key", "action: secure, authentication: [{preshared-key: {file: psk}}]", "action: secure, authentication: [{preshared-key: {file: psk2}}]", false},
 		{"gone", "{name: staff, ", "{name: employees, ", false},
 	}
 	for _, tt := range tests {

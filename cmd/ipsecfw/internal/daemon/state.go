@@ -6,24 +6,63 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
+	"github.com/ipsecfw/ipsecfw/rules"
 )
 
 // state is the directory where the policy in force is kept, credentials
 // included, for the daemon's next start. Only its owner may read it.
 type state struct{ dir string }
 
-func (s state) path() string { return filepath.Join(s.dir, "policy.json") }
+// kept is the policy in force, as it stands on disk.
+type kept struct {
+	policies
+	// Trial, if there is one, is how long this policy has been given to be
+	// confirmed, and what comes back in force if it is not.
+	Trial *trial `json:"trial,omitempty"`
+}
 
-func (s state) staged() string { return s.path() + ".staged" }
+// policies are the rule files that together are the policy; nil where there is
+// none.
+type policies struct {
+	Persistent *api.Policy `json:"persistent,omitempty"`
+	Applied    *api.Policy `json:"applied,omitempty"`
+}
 
-// lock makes the directory this daemon's alone. The kernel takes the lock back
-// when the process ends, however it ends.
+func (p policies) none() bool { return p == policies{} }
+
+// trial is a policy that waits to be confirmed.
+type trial struct {
+	Until  time.Time `json:"until"`
+	Before policies  `json:"before"`
+}
+
+// seen is what the daemon has learned of the network, for its next start: what
+// names stood for, and which peers were secured once and may no longer be
+// spoken to in clear.
+type seen struct {
+	Addresses rules.Addresses `json:"addresses"`
+	Secured   []netip.Addr    `json:"secured"`
+}
+
+func (s state) path() string     { return filepath.Join(s.dir, "policy.json") }
+func (s state) seenPath() string { return filepath.Join(s.dir, "seen.json") }
+
+// staged is a file that is to take another's place.
+func staged(path string) string { return path + ".staged" }
+
+// errLocked says that a daemon lives that keeps its policy in the directory.
+var errLocked = errors.New("another daemon keeps its policy there: choose another directory with --state")
+
+// lock makes the directory this process's alone. The kernel takes the lock
+// back when the process ends, however it ends.
 func (s state) lock() (io.Closer, error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
@@ -34,7 +73,7 @@ func (s state) lock() (io.Closer, error) {
 	}
 	err = unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = errors.New("another daemon keeps its policy there: choose another directory with --state")
+		err = errLocked
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock the state directory %s: %w", s.dir, err), d.Close())
@@ -42,32 +81,50 @@ func (s state) lock() (io.Closer, error) {
 	return d, nil
 }
 
-// load returns the policy that was kept; ok is false when there is none.
-func (s state) load() (p api.Policy, ok bool, err error) {
-	b, err := os.ReadFile(s.path())
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, false, nil
+// load returns what was kept; the zero value when nothing was.
+func (s state) load() (k kept, err error) {
+	if err := read(s.path(), &k); err != nil {
+		return kept{}, fmt.Errorf("restore the policy: %w; move the file away to start without a policy", err)
 	}
-	if err == nil {
-		err = json.Unmarshal(b, &p)
-	}
-	if err != nil {
-		return p, false, fmt.Errorf("restore the policy from %s: %w; move the file away to start without a policy", s.path(), err)
-	}
-	return p, true, nil
+	return k, nil
 }
 
-// stage writes a policy to disk. It takes effect, all at once, by commit;
-// discard drops it.
-func (s state) stage(p api.Policy) (commit func() error, discard func(), err error) {
-	b, err := json.Marshal(p)
+// loadSeen returns what was learned. What cannot be read is as good as not
+// learned, except that then nobody may be spoken to in clear.
+func (s state) loadSeen() (x seen, err error) {
+	err = read(s.seenPath(), &x)
+	return x, err
+}
+
+func read(path string, into any) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, into)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// stage writes what is to be kept to disk. It takes effect, all at once, by
+// commit; discard drops it.
+func (s state) stage(k kept) (commit func() error, discard func(), err error) {
+	return stage(s.path(), k)
+}
+
+func stage(path string, v any) (commit func() error, discard func(), err error) {
+	b, err := json.Marshal(v)
 	if err != nil {
 		return nil, nil, fmt.Errorf("keep the policy: %w", err)
 	}
-	if err := s.clean(); err != nil {
+	if err := clean(path); err != nil {
 		return nil, nil, err
 	}
-	f, err := os.OpenFile(s.staged(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(staged(path), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("keep the policy: %w", err)
 	}
@@ -81,16 +138,36 @@ func (s state) stage(p api.Policy) (commit func() error, discard func(), err err
 		return nil, nil, fmt.Errorf("keep the policy: %w", err)
 	}
 	return func() error {
-		if err := os.Rename(f.Name(), s.path()); err != nil {
+		if err := os.Rename(f.Name(), path); err != nil {
 			return fmt.Errorf("keep the policy: %w", err)
 		}
-		return syncDir(s.dir)
+		return syncDir(filepath.Dir(path))
 	}, discard, nil
 }
 
-// clean removes a policy that was staged when a daemon was killed: it holds keys.
-func (s state) clean() error {
-	if err := os.Remove(s.staged()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// keep writes what is to be kept at once.
+func (s state) keep(k kept) error {
+	commit, discard, err := s.stage(k)
+	if err != nil {
+		return err
+	}
+	defer discard()
+	return commit()
+}
+
+// keepSeen writes what was learned.
+func (s state) keepSeen(x seen) error {
+	commit, discard, err := stage(s.seenPath(), x)
+	if err != nil {
+		return err
+	}
+	defer discard()
+	return commit()
+}
+
+// clean removes what was staged when a daemon was killed: it holds keys.
+func clean(path string) error {
+	if err := os.Remove(staged(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove what was staged: %w", err)
 	}
 	return nil
@@ -105,10 +182,15 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// remove forgets the policy.
+// remove forgets everything.
 func (s state) remove() error {
-	if err := os.Remove(s.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget the policy: %w", err)
+	for _, path := range []string{s.path(), s.seenPath()} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget the policy: %w", err)
+		}
+		if err := clean(path); err != nil {
+			return err
+		}
 	}
-	return s.clean()
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestState(t *testing.T) {
@@ -22,14 +23,17 @@ func TestState(t *testing.T) {
 		t.Fatalf("after the first daemon ended: %v", err)
 	}
 	defer lock.Close()
-	if _, ok, err := s.load(); ok || err != nil {
-		t.Fatalf("load of nothing: %v, %v", ok, err)
+	if k, err := s.load(); !k.none() || err != nil {
+		t.Fatalf("load of nothing: %+v, %v", k, err)
 	}
-	first, second := upload("first"), upload("second")
+	of := func(text string) kept {
+		up := upload(text)
+		return kept{policies: policies{Applied: &up}, Trial: &trial{Until: time.Unix(1, 0).UTC(), Before: policies{Persistent: &up}}}
+	}
+	first, second := of("first"), of("second")
 	keep := func(commits bool, text string) {
 		t.Helper()
-		p := upload(text)
-		commit, discard, err := s.stage(p)
+		commit, discard, err := s.stage(of(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,11 +46,11 @@ func TestState(t *testing.T) {
 	}
 	keep(true, "first")
 	keep(false, "second")
-	if got, ok, err := s.load(); !ok || err != nil || !reflect.DeepEqual(got, first) {
-		t.Errorf("after a change that was not committed: %+v, %v, %v", got, ok, err)
+	if got, err := s.load(); err != nil || !reflect.DeepEqual(got, first) {
+		t.Errorf("after a change that was not committed: %+v, %v", got, err)
 	}
 	keep(true, "second")
-	if got, _, _ := s.load(); !reflect.DeepEqual(got, second) {
+	if got, _ := s.load(); !reflect.DeepEqual(got, second) {
 		t.Errorf("after a change: %+v", got)
 	}
 	files, _ := os.ReadDir(s.dir)
@@ -58,11 +62,11 @@ func TestState(t *testing.T) {
 			t.Errorf("%s: mode %v, want %v: it holds keys", path, fi.Mode().Perm(), want)
 		}
 	}
-	os.WriteFile(s.staged(), []byte("keys"), 0o600) // a daemon was killed
+	os.WriteFile(staged(s.path()), []byte("keys"), 0o600) // a daemon was killed
 	keep(true, "second")
-	os.WriteFile(s.staged(), []byte("keys"), 0o600)
+	os.WriteFile(staged(s.path()), []byte("keys"), 0o600)
 	os.WriteFile(s.path(), []byte("{"), 0o600)
-	if _, _, err := s.load(); err == nil {
+	if _, err := s.load(); err == nil {
 		t.Error("a broken file was loaded")
 	}
 	for range 2 { // the second time there is nothing to remove
@@ -70,7 +74,7 @@ func TestState(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, ok, _ := s.load(); ok {
+	if k, _ := s.load(); !k.none() {
 		t.Error("the policy is still there")
 	}
 	if files, _ := os.ReadDir(s.dir); len(files) != 0 {

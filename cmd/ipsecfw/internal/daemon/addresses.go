@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/surroundings"
+	"github.com/ipsecfw/ipsecfw/rules"
+)
+
+// lookFor is how long a change of policy waits for names to be resolved.
+const lookFor = 5 * time.Second
+
+// needs is what the names in a policy ask for.
+func needs(parts []*part) surroundings.Wanted {
+	var w surroundings.Wanted
+	for _, x := range parts {
+		n := x.file.Needs()
+		w.Names = append(w.Names, n.Names...)
+		w.DNSServers = w.DNSServers || n.DNSServers
+		w.DHCPServers = w.DHCPServers || n.DHCPServers
+		w.DefaultGateways = w.DefaultGateways || n.DefaultGateways
+	}
+	slices.Sort(w.Names)
+	w.Names = slices.Compact(w.Names)
+	return w
+}
+
+func nothing(w surroundings.Wanted) bool {
+	return len(w.Names) == 0 && !w.DNSServers && !w.DHCPServers && !w.DefaultGateways
+}
+
+// look finds out what the names in a policy stand for. A name that does not
+// resolve now stands for what it stood for last; one that never did is an
+// error, beside which the result is valid.
+func (c *control) look(ctx context.Context, parts []*part) (rules.Addresses, error) {
+	w := needs(parts)
+	if nothing(w) {
+		return rules.Addresses{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	found, err := surroundings.Look(ctx, w, surroundings.Config{Log: c.cfg.Log})
+	out := rules.Addresses(found)
+	if out.Names == nil {
+		out.Names = map[string][]netip.Addr{}
+	}
+	var unknown []string
+	known := c.memory.known()
+	for _, name := range w.Names {
+		if len(out.Names[name]) > 0 {
+			continue
+		}
+		if last := known.Names[name]; len(last) > 0 {
+			out.Names[name] = last
+			c.cfg.Log.Warn("a name does not resolve: it stands for what it did last", "name", name, "addresses", last)
+			continue
+		}
+		unknown = append(unknown, name)
+	}
+	c.memory.learn(out)
+	if len(unknown) > 0 {
+		return out, invalid(fmt.Errorf("no address is known for %s: %w; write addresses, or see to it that the names resolve",
+			strings.Join(unknown, ", "), errors.Join(err)))
+	}
+	return out, nil
+}
+
+// follow keeps the policy up with what its names stand for.
+func (c *control) follow(p *policy) {
+	if c.unfollow != nil {
+		c.unfollow()
+		c.unfollow = nil
+	}
+	w := needs(p.parts)
+	if nothing(w) {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.unfollow = cancel
+	go func() {
+		err := surroundings.Watch(ctx, w, surroundings.Addresses(p.addresses), surroundings.Config{Log: c.cfg.Log}, func(a surroundings.Addresses) {
+			c.readdress(ctx, rules.Addresses(a))
+		})
+		if err != nil && ctx.Err() == nil {
+			c.cfg.Log.Error("what names in the policy stand for is not followed any more", "error", err)
+		}
+	}()
+}
+
+// readdress puts the policy that is in force in force with other addresses.
+func (c *control) readdress(ctx context.Context, a rules.Addresses) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ctx.Err() != nil || c.plant == nil {
+		return
+	}
+	old := c.plant.policy.Load()
+	for name, last := range old.addresses.Names { // a name that is gone keeps its addresses
+		if len(a.Names[name]) == 0 {
+			a.Names = maps.Clone(a.Names)
+			a.Names[name] = last
+		}
+	}
+	p, err := combine(old.parts, a, c.generation+1)
+	if err == nil {
+		err = c.program(c.compiled(p))
+	}
+	if err != nil {
+		c.cfg.Log.Error("the policy does not follow the names in it", "error", err)
+		return
+	}
+	c.memory.learn(a)
+	c.plant.swap(p)
+	c.generation++
+	c.cfg.Log.Info("names in the policy stand for other addresses", "generation", c.generation)
+}

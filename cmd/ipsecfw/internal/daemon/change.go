@@ -1,0 +1,231 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/conntrack"
+	"github.com/ipsecfw/ipsecfw/filter"
+	"github.com/ipsecfw/ipsecfw/filter/nft"
+	"github.com/ipsecfw/ipsecfw/nfq"
+	"github.com/ipsecfw/ipsecfw/rules"
+)
+
+// change puts a policy in force in place of the one that is, or changes
+// nothing. It returns how many connections it cut. What is loaded already may
+// be given. The caller holds c.mu.
+func (c *control) change(ctx context.Context, next kept, loaded ...*part) (cut int, err error) {
+	if next.none() {
+		return 0, c.clear()
+	}
+	parts, err := c.load(next.policies, loaded)
+	if err != nil {
+		return 0, err
+	}
+	addresses, err := c.look(ctx, parts)
+	if err != nil {
+		return 0, err
+	}
+	p, err := combine(parts, addresses, c.generation+1)
+	if err != nil {
+		return 0, err
+	}
+	commit, discard, err := c.state.stage(next)
+	if err != nil {
+		return 0, err
+	}
+	defer discard()
+	pl := c.plant
+	if pl == nil {
+		if pl, err = c.start(p); err != nil {
+			return 0, err
+		}
+	}
+	if err := c.enforce(p, commit); err != nil {
+		if c.plant == nil {
+			err = errors.Join(err, pl.stop())
+		}
+		return 0, err
+	}
+	c.kept = next
+	return c.inForce(pl, p), nil
+}
+
+// load returns the parts of a policy, those that are in force without reading
+// them again.
+func (c *control) load(ps policies, loaded []*part) ([]*part, error) {
+	if c.plant != nil {
+		loaded = append(loaded, c.plant.policy.Load().parts...)
+	}
+	var parts []*part
+	for _, up := range []*api.Policy{ps.Persistent, ps.Applied} {
+		if up == nil {
+			continue
+		}
+		if i := slices.IndexFunc(loaded, func(x *part) bool { return x.upload == up }); i >= 0 {
+			parts = append(parts, loaded[i])
+			continue
+		}
+		x, err := load(up)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, x)
+	}
+	return parts, nil
+}
+
+func (c *control) start(p *policy) (*plant, error) {
+	return start(p, c.memory, c.cfg.Log, func(err error) { c.fatal(err) })
+}
+
+// inForce completes a change that nftables and the disk have taken.
+func (c *control) inForce(pl *plant, p *policy) (cut int) {
+	rs := c.ruleset
+	pl.ruleset.Store(&rs)
+	if c.plant != nil {
+		pl.swap(p)
+	}
+	c.plant = pl
+	c.generation++
+	others := slices.DeleteFunc(pl.links.All(), func(i filter.Interface) bool { return i.Name == device || i.Name == loopback })
+	r, err := conntrack.Cut(p.spd, pl.links, others)
+	if err != nil {
+		c.cfg.Log.Warn("connections that the policy refuses were not looked for; their packets are dropped all the same", "error", err)
+	}
+	c.cfg.Log.Info("policy in force", "name", p.settings().Name, "file", p.settings().Path, "generation", c.generation, "connections-cut", r.Refused)
+	c.arm()
+	c.follow(p)
+	return r.Refused
+}
+
+// maxCounted is up to how many filters each one's packets are counted: for
+// more the counters cost too much.
+const maxCounted = 20000
+
+// configured returns what the rules for a policy need to know, without any
+// peers in the sets that the daemon keeps.
+func configured(p *policy) nft.Config {
+	cfg := bootConfig()
+	cfg.DefaultResponse = p.rules[rules.DefaultResponseRule] != nil
+	cfg.Count = len(p.spd.Entries()) <= maxCounted
+	return cfg
+}
+
+// compiled returns the rules for a policy, with the peers that are in the sets
+// which the daemon keeps.
+func (c *control) compiled(p *policy) nft.Ruleset {
+	cfg := configured(p)
+	if c.plant != nil {
+		cfg.Response = c.plant.responding()
+		for peer, x := range c.plant.soft.all() {
+			cfg.Soft = append(cfg.Soft, nft.SoftPeer{Addr: peer, Expires: time.Until(x.until)})
+		}
+	}
+	return nft.Compile(p.spd, cfg)
+}
+
+// program gives rules to nftables: what differs from those that it has, or all
+// of them if they are not what we think.
+func (c *control) program(next nft.Ruleset) error {
+	err := nft.Update(c.ruleset, next)
+	if errors.Is(err, nft.ErrStale) {
+		err = nft.Apply(next)
+	}
+	if err == nil {
+		c.ruleset = next
+		if c.plant != nil {
+			c.plant.ruleset.Store(&next)
+		}
+	}
+	return err
+}
+
+// enforce gives the policy to nftables and to the disk, or leaves both as they
+// were.
+func (c *control) enforce(p *policy, commit func() error) error {
+	before := c.ruleset
+	present, err := nft.Present()
+	if err != nil {
+		return err
+	}
+	if err := c.program(c.compiled(p)); err != nil {
+		return err
+	}
+	err = commit()
+	switch {
+	case err == nil:
+		return nil
+	case c.plant != nil:
+		return errors.Join(err, c.program(before))
+	case present: // of a daemon that is dead: better the new rules than none
+		return err
+	}
+	c.ruleset = nft.Ruleset{}
+	return errors.Join(err, nft.Remove())
+}
+
+// restore puts the policy in force that was so when the last daemon ended.
+func (c *control) restore(ctx context.Context) error {
+	k, err := c.state.load()
+	if err == nil && !k.none() {
+		err = c.resume(ctx, k)
+	}
+	if err == nil {
+		return nil
+	}
+	if present, e := nft.Present(); e == nil && !present && !errors.Is(err, nfq.ErrInUse) {
+		// There is a policy, and nobody can say which: nothing may pass.
+		err = errors.Join(err, closed())
+		c.cfg.Log.Error("the policy cannot be restored: everything is blocked", "error", err)
+	}
+	return fmt.Errorf("restore the policy from %s: %w", c.cfg.State, err)
+}
+
+// resume puts the policy in force that is kept. Its ruleset comes into force
+// even when the plant does not start: the host may have none yet, and without
+// one what is to be secured would leave in clear.
+func (c *control) resume(ctx context.Context, k kept) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k.Trial != nil && k.Trial.expired() {
+		c.cfg.Log.Warn("the policy on trial was not confirmed: the one before it comes back")
+		k = kept{policies: k.Trial.Before}
+		if k.none() {
+			return c.clear()
+		}
+		if err := c.state.keep(k); err != nil {
+			return err
+		}
+	}
+	parts, err := c.load(k.policies, nil)
+	if err != nil {
+		return err
+	}
+	addresses, err := c.look(ctx, parts)
+	if err != nil {
+		c.cfg.Log.Warn("filters with these names match nothing until they are known", "error", err)
+	}
+	p, err := combine(parts, addresses, c.generation+1)
+	if err != nil {
+		return err
+	}
+	pl, err := c.start(p)
+	if errors.Is(err, nfq.ErrInUse) { // and so is the ruleset, which is not ours
+		return err
+	}
+	enforced := c.program(c.compiled(p))
+	switch {
+	case err != nil:
+		return errors.Join(err, enforced)
+	case enforced != nil:
+		return errors.Join(enforced, pl.stop())
+	}
+	c.kept = k
+	c.inForce(pl, p)
+	return nil
+}
