@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -39,9 +40,9 @@ func (k kind) String() string {
 // package sees of YAML.
 type node struct {
 	kind   kind
+	quoted bool // the scalar stands in quotes, and is text whatever it looks like
 	at     Position
 	text   string // of a scalar
-	quoted bool   // the scalar stands in quotes, and is text whatever it looks like
 	items  []*node
 	fields []field
 }
@@ -63,8 +64,21 @@ func parseYAML(r *reporter, src []byte) *node {
 	if !checkText(r, src) {
 		return nil
 	}
-	tokens := lexer.Tokenize(string(src))
-	if !checkTokens(r, tokens) {
+	text := string(src)
+	if rest, runs := cutRuns(text); len(runs) > 0 {
+		if root := parseText(&reporter{}, rest, runs); root != nil {
+			return root
+		}
+	}
+	return parseText(r, text, nil)
+}
+
+// parseText returns the one document of text, from which runs were cut, or
+// nil: after it has reported why there is none, or if the runs are no items of
+// lists in it.
+func parseText(r *reporter, text string, runs []run) *node {
+	tokens := lexer.Tokenize(text)
+	if !checkTokens(r, tokens) || !findMarks(tokens, runs) {
 		return nil
 	}
 	file, err := parseTokens(tokens)
@@ -74,30 +88,34 @@ func parseYAML(r *reporter, src []byte) *node {
 	}
 	switch {
 	case len(file.Docs) > 1:
-		r.report(positionOf(file.Docs[1].GetToken()), "a second document begins here", "write one policy in one file, without \"---\" between its parts")
+		r.report(beginOf(file.Docs[1]), "a second document begins here", "write one policy in one file, without \"---\" between its parts")
 		return nil
 	case len(file.Docs) == 0 || file.Docs[0].Body == nil:
 		r.report(Position{1, 1}, "the file is empty", "write a policy, beginning with version: 1")
 		return nil
 	}
-	c := converter{r: r}
-	return c.node(file.Docs[0].Body)
+	c := converter{runs}
+	root := c.node(file.Docs[0].Body)
+	if len(c.runs) > 0 {
+		return nil
+	}
+	return root
 }
 
 // checkText reports bytes that are no text.
 func checkText(r *reporter, src []byte) bool {
-	at := Position{1, 1}
-	for len(src) > 0 {
-		c, n := utf8.DecodeRune(src)
+	for i := 0; i < len(src); {
+		c, n := rune(src[i]), 1
+		if c >= utf8.RuneSelf {
+			c, n = utf8.DecodeRune(src[i:])
+		}
 		if c == utf8.RuneError && n == 1 || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
-			r.report(at, fmt.Sprintf("byte %#02x is no text", src[0]), "write the file in UTF-8, without control characters")
+			line := bytes.LastIndexByte(src[:i], '\n') + 1
+			at := Position{bytes.Count(src[:i], []byte("\n")) + 1, utf8.RuneCount(src[line:i]) + 1}
+			r.report(at, fmt.Sprintf("byte %#02x is no text", src[i]), "write the file in UTF-8, without control characters")
 			return false
 		}
-		src = src[n:]
-		at.Column++
-		if c == '\n' {
-			at = Position{at.Line + 1, 1}
-		}
+		i += n
 	}
 	return true
 }
@@ -196,8 +214,17 @@ func positionOf(t *token.Token) Position {
 	return Position{t.Position.Line, t.Position.Column}
 }
 
-// converter turns the library's tree into nodes.
-type converter struct{ r *reporter }
+// beginOf returns where a document begins, which may have nothing in it.
+func beginOf(d *ast.DocumentNode) Position {
+	if d.Body == nil {
+		return positionOf(d.Start)
+	}
+	return positionOf(d.Body.GetToken())
+}
+
+// converter turns the library's tree into nodes. It puts runs, in the order of
+// the file, where their marks are.
+type converter struct{ runs []run }
 
 func (c *converter) node(n ast.Node) *node {
 	switch n := n.(type) {
@@ -208,6 +235,12 @@ func (c *converter) node(n ast.Node) *node {
 	case *ast.SequenceNode:
 		out := &node{kind: sequence, at: positionOf(n.Start)}
 		for _, v := range n.Values {
+			if len(c.runs) > 0 && v != nil && v.GetToken() == c.runs[0].mark {
+				cut := c.runs[0].items
+				out.items = append(out.items, cut[:len(cut)-1]...)
+				c.runs = c.runs[1:]
+				continue
+			}
 			out.items = append(out.items, c.node(v))
 		}
 		return out
