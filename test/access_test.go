@@ -18,13 +18,13 @@ filter-lists:
   everything:
     - {from: any, to: me}
 filter-actions:
-  require-security:
+  protect:
     negotiate:
       mode: transport
-      proposals: [aes256gcm16, chacha20poly1305]
+      methods: [aes256gcm16, chacha20poly1305]
 rules:
   - {name: dns,   filter-list: lookups,    action: permit}
-  - {name: staff, filter-list: staff,      action: require-security,
+  - {name: staff, filter-list: staff,      action: protect,
      authentication: [{certificate: {authority: ca.pem, own: host.pem, key: host.key}}, {preshared-key: {file: psk}}]}
   - {name: rest,  filter-list: everything, action: block}
 `
@@ -36,12 +36,12 @@ filter-lists:
   payroll:
     - {from: me, to: 10.9.0.10, protocol: tcp, to-port: 8443}
 filter-actions:
-  require-security:
+  protect:
     negotiate:
       mode: transport
-      proposals: [chacha20poly1305]
+      methods: [chacha20poly1305]
 rules:
-  - {name: payroll, filter-list: payroll, action: require-security,
+  - {name: payroll, filter-list: payroll, action: protect,
      authentication: [{certificate: {authority: ca.pem, own: host.pem, key: host.key}}, {preshared-key: {file: psk}}]}
 `
 

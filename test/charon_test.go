@@ -27,7 +27,7 @@ filter-actions:
     negotiate:
       mode: tunnel
       tunnel: {local: %s, remote: %s}
-      proposals: [aes256gcm16]
+      methods: [aes256gcm16]
 rules:
   - {name: inner, filter-list: inner, action: secure, authentication: [%s]}
 `, serverInner, workstationInner, server4, workstation4, authentication)

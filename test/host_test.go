@@ -63,8 +63,6 @@ name: staff
 filter-lists:
   payroll:
     - {from: me, to: %s, protocol: tcp, to-port: 8443}
-filter-actions:
-  require-security: {negotiate: {mode: transport}}
 rules:
   - {name: payroll, filter-list: payroll, action: require-security, authentication: [{preshared-key: {file: psk}}]}
 `, later4))

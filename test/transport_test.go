@@ -25,7 +25,7 @@ filter-lists:
   secure:
     negotiate:
       mode: transport
-      proposals: [aes256gcm16, chacha20poly1305]
+      methods: [aes256gcm16, chacha20poly1305]
 %srules:
   - {name: secure, filter-list: peer, action: secure, authentication: [{preshared-key: {file: psk}}]}
 `, filters.String(), extra)
