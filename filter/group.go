@@ -50,9 +50,11 @@ type groups struct {
 	direction Direction
 	list      []Group
 	at        map[groupKey]int
+	last      groupKey // of the last tuple, and where its group is
+	lastAt    int
 }
 
-func (g *groups) add(h half, weight uint32, t Tuple) {
+func (g *groups) add(h half, weight uint32, t *Tuple) {
 	e := h.entry
 	k := groupKey{weight: weight, action: e.Action, options: e.Options, shape: t.Shape}
 	if e.Options.Log {
@@ -62,16 +64,26 @@ func (g *groups) add(h half, weight uint32, t Tuple) {
 		k.limited = e
 	}
 	k.mirror = g.direction == Forward && e.Action == Negotiate && h.mirror
+	i := g.lastAt
+	if len(g.list) == 0 || k != g.last {
+		i = g.find(k, weight)
+	}
+	x := &g.list[i]
+	x.Tuples = append(x.Tuples, *t)
+	x.Entries = append(x.Entries, e)
+	x.Mirrors = append(x.Mirrors, h.mirror)
+}
+
+// find returns where the group of a key is, which it makes if need be.
+func (g *groups) find(k groupKey, weight uint32) int {
 	i, ok := g.at[k]
 	if !ok {
 		i = len(g.list)
 		g.at[k] = i
 		g.list = append(g.list, Group{Weight: weight, Action: k.action, Options: k.options, Shape: k.shape, Name: k.name, Mirror: k.mirror})
 	}
-	x := &g.list[i]
-	x.Tuples = append(x.Tuples, t)
-	x.Entries = append(x.Entries, e)
-	x.Mirrors = append(x.Mirrors, h.mirror)
+	g.last, g.lastAt = k, i
+	return i
 }
 
 // ordered returns the groups in order of decision.

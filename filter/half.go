@@ -72,9 +72,9 @@ func (h *Half) match(c Context, p *packet.Packet) bool {
 	return h.Connection.Contains(c.Interface) && h.Stage.Contains(c.State)
 }
 
-// tuples cuts the half into tuples: the product of the prefixes of its sides
-// and ports.
-func (h *Half) tuples() (out []Tuple) {
+// appendTuples cuts the half into tuples, the product of the prefixes of its
+// sides and ports, and appends them to out.
+func (h *Half) appendTuples(out []Tuple) []Tuple {
 	srcPorts, dstPorts := h.SrcPorts.prefixes(), h.DstPorts.prefixes()
 	if h.ICMP.HasType {
 		srcPorts = h.ICMP.prefixes()

@@ -63,6 +63,14 @@ func (r PortRange) prefixes() []portPrefix {
 	return out
 }
 
+// pieces returns how many prefixes make up the range.
+func (r PortRange) pieces() int {
+	if r.Any() || r.Lo == r.Hi {
+		return 1
+	}
+	return len(r.prefixes())
+}
+
 // Selector is what a filter matches (RFC 4301 section 4.4.1.1): packets that
 // go from one side to the other, of a protocol, between ports.
 type Selector struct {

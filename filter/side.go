@@ -139,6 +139,17 @@ func (s Side) prefixes(v6 bool) []netip.Prefix {
 	return out
 }
 
+// pieces returns how many prefixes make up the side.
+func (s Side) pieces(v6 bool) int {
+	if s.kind != SideAddresses || s.first == s.last {
+		return 1
+	}
+	if _, ok := s.Prefix(); ok {
+		return 1
+	}
+	return len(s.prefixes(v6))
+}
+
 // lastOf returns the highest address of p.
 func lastOf(p netip.Prefix) netip.Addr {
 	if p.Addr().Is4() {

@@ -70,37 +70,46 @@ type half struct {
 
 // index finds the best half among all tuples of one shape.
 type index struct {
-	mask       key
-	ports      bool // packets without ports never match, nor ICMP types
-	connection Connection
-	stage      Stage
-	best       uint32 // the lowest rank in it
-	ranks      map[key]uint32
+	shape Shape
+	mask  key
+	best  uint32 // the lowest rank in it
+	ranks map[key]uint32
 }
 
 // New makes the SPD of the entries, which stand in the order of the rule
 // file. It fails when an entry has no valid action or selector; the error
 // names the entry and wraps ErrSelector in the second case.
 func New(entries []Entry, settings Settings) (*SPD, error) {
-	s := &SPD{settings: settings, entries: slices.Clone(entries)}
-	for i := range s.entries {
-		e := &s.entries[i]
+	s := &SPD{settings: settings, entries: make([]Entry, len(entries))}
+	order := make([]place, len(entries))
+	for i := range entries {
+		e := &entries[i]
 		if err := e.check(); err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", e.Position, e, err)
 		}
+		order[i] = place{^e.Weight(), e.Action.precedence(), int32(i)}
 	}
-	slices.SortStableFunc(s.entries, func(a, b Entry) int {
-		return cmp.Or(
-			cmp.Compare(b.Weight(), a.Weight()),
-			cmp.Compare(a.Action.precedence(), b.Action.precedence()),
-		)
-	})
+	slices.SortFunc(order, place.compare)
+	for i, at := range order {
+		s.entries[i] = entries[at.index]
+	}
 	var compiling sync.WaitGroup
 	for _, d := range Directions {
 		compiling.Go(func() { s.compile(d) })
 	}
 	compiling.Wait()
 	return s, nil
+}
+
+// place is what of an entry says when it decides: the lowest comes first.
+type place struct {
+	lightness  uint32 // the complement of the weight
+	precedence uint8
+	index      int32 // in the file
+}
+
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.lightness, q.lightness), cmp.Compare(p.precedence, q.precedence), cmp.Compare(p.index, q.index))
 }
 
 // check returns an error unless the entry is one that an SPD accepts.
@@ -129,24 +138,27 @@ func (e *Entry) check() error {
 func (s *SPD) compile(d Direction) {
 	dir := &s.directions[d-1]
 	shapes, groups := map[Shape]*index{}, groups{direction: d, at: map[groupKey]int{}}
+	dir.halves = make([]half, 0, len(s.entries))
+	var tuples []Tuple
+	var x *index // of the shape that the last tuple had: the next mostly has it too
 	for i := range s.entries {
 		e := &s.entries[i]
 		weight := e.Weight()
 		for _, mirror := range []bool{false, true} {
-			x, ok := e.Half(d, mirror)
+			match, ok := e.Half(d, mirror)
 			if !ok {
 				continue
 			}
 			rank, h := uint32(len(dir.halves)), half{e, mirror}
 			dir.halves = append(dir.halves, h)
-			for _, t := range x.tuples() {
-				x := shapes[t.Shape]
-				if x == nil {
-					x = &index{
-						mask: t.mask(), ports: t.Ports(), connection: t.Connection, stage: t.Stage,
-						best: rank, ranks: map[key]uint32{},
+			tuples = match.appendTuples(tuples[:0])
+			for j := range tuples {
+				t := &tuples[j]
+				if x == nil || x.shape != t.Shape {
+					if x = shapes[t.Shape]; x == nil {
+						x = &index{shape: t.Shape, mask: t.mask(), best: rank, ranks: map[key]uint32{}}
+						shapes[t.Shape] = x
 					}
-					shapes[t.Shape] = x
 				}
 				k := t.key()
 				if _, decided := x.ranks[k]; !decided {
@@ -224,7 +236,7 @@ func (s *SPD) Lookup(c Context, p *packet.Packet) Decision {
 		if x.best >= found {
 			break
 		}
-		if x.ports && !p.HasPorts && !p.HasICMP || !x.connection.Contains(c.Interface) || !x.stage.Contains(c.State) {
+		if x.shape.Ports() && !p.HasPorts && !p.HasICMP || !x.shape.Connection.Contains(c.Interface) || !x.shape.Stage.Contains(c.State) {
 			continue
 		}
 		if rank, ok := x.ranks[k.and(&x.mask)]; ok && rank < found {

@@ -70,9 +70,9 @@ func (t Tuple) DstPrefix() netip.Prefix { return netip.PrefixFrom(t.Dst, int(t.D
 const maxTuples = 1 << 14
 
 // tuples returns how many tuples of one family the selector is cut into.
-func (s Selector) tuples() int {
+func (s *Selector) tuples() int {
 	v6 := s.From.first.Is6() || s.To.first.Is6()
-	return len(s.From.prefixes(v6)) * len(s.To.prefixes(v6)) * len(s.FromPort.prefixes()) * len(s.ToPort.prefixes())
+	return s.From.pieces(v6) * s.To.pieces(v6) * s.FromPort.pieces() * s.ToPort.pieces()
 }
 
 // key is a packet's fields, or a tuple's, as plain words: hashed and masked
