@@ -10,140 +10,157 @@ import (
 	"github.com/ipsecfw/ipsecfw/ipsec"
 )
 
-// builtIn are the actions that every file has.
-var builtIn = []string{filter.Permit.String(), filter.Block.String()}
+// Action is a filter action with a name.
+type Action struct {
+	Name      string
+	Action    filter.Action
+	Reject    bool      // with filter.Block: tell the sender
+	Negotiate Negotiate // with filter.Negotiate
+	Position  Position
+}
 
-const writeAction = "write negotiate: {mode: transport}, permit: {} or block: {}"
+// Negotiate is how an action protects what its filters match.
+type Negotiate struct {
+	Mode            ipsec.Mode
+	Methods         []Method // the preferred first; at least one
+	ESN             bool     // offer extended sequence numbers
+	PFS             []string // key exchange groups of every Child SA, by keyword; empty for keys from the IKE SA's
+	Lifetime        time.Duration
+	LifetimeBytes   uint64 // 0 for no limit
+	AcceptUnsecured bool   // what comes in clear is let in, and answered under IPsec
+	AllowUnsecured  *Fallback
+	ForceUDP        bool       // UDP encapsulation even without a NAT
+	TunnelLocal     netip.Addr // the tunnel's ends, with ipsec.Tunnel
+	TunnelPeer      netip.Addr
+}
+
+// Fallback is when packets go in clear to a peer that does not speak IKE.
+type Fallback struct {
+	After time.Duration // how long the peer may be silent before
+	For   time.Duration // how long it is left in clear before it is asked again
+}
+
+func defaultFallback() *Fallback { return &Fallback{After: 3 * time.Second, For: 5 * time.Minute} }
+
+func defaultNegotiate() Negotiate {
+	return Negotiate{Mode: ipsec.Transport, Methods: defaultMethods(), ESN: true, Lifetime: defaultLifetime}
+}
+
+// builtIn are the names of the actions that every file has.
+var builtIn = []string{"permit", "block", "request-security", "require-security"}
+
+// builtInActions returns the actions that every file has: the two that do not
+// negotiate, and the two of Windows' policies that do.
+func builtInActions() []Action {
+	request := defaultNegotiate()
+	request.AcceptUnsecured, request.AllowUnsecured = true, defaultFallback()
+	return []Action{
+		{Name: builtIn[0], Action: filter.Permit},
+		{Name: builtIn[1], Action: filter.Block},
+		{Name: builtIn[2], Action: filter.Negotiate, Negotiate: request},
+		{Name: builtIn[3], Action: filter.Negotiate, Negotiate: defaultNegotiate()},
+	}
+}
+
+const (
+	writeAction  = "write negotiate: {mode: transport}, permit: {} or block: {}"
+	writeActions = "filter-actions: {NAME: {negotiate: {mode: transport}}}"
+)
+
+func filterActions[T any](of func(*T) *[]Action) value[T] {
+	return value[T]{
+		read: func(r *reader, n *node, k keyed, into *T) { *of(into) = r.readActions(n, k) },
+		describe: func(d *definitions) *schema {
+			s := mapOf(actionKeys.describe(d).one())
+			var not []any
+			for _, name := range builtIn {
+				not = append(not, name)
+			}
+			s.Names.Not = &schema{Enum: not}
+			return s
+		},
+	}
+}
 
 // readActions reads "filter-actions".
-func (r *reader) readActions(n *node) []Action {
-	if n.kind != mapping {
-		r.report(n.at, fmt.Sprintf(`"filter-actions" must be a mapping, not %s`, n.kind), "write filter-actions: {NAME: {negotiate: {mode: transport}}}")
-		return nil
-	}
+func (r *reader) readActions(n *node, k keyed) []Action {
 	var actions []Action
-	for _, f := range r.unique(n, `"filter-actions"`) {
-		switch {
-		case !r.checkName(f.at, f.key, "a filter action"):
-		case slices.Contains(builtIn, f.key):
+	r.readDefinitions(n, k, "filter action", "says nothing", writeAction, func(f field) {
+		if slices.Contains(builtIn, f.key) {
 			r.report(f.at, fmt.Sprintf("the action %q is built in", f.key), "write another name, or remove it: rules use it without a definition")
-		case f.value.kind == empty:
-			r.report(f.at, fmt.Sprintf("filter action %q says nothing", f.key), writeAction)
-		default:
-			a := r.readAction(f.value, fmt.Sprintf("filter action %q", f.key))
-			a.Name, a.Position = f.key, f.at
-			actions = append(actions, a)
+			return
 		}
-	}
+		actions = append(actions, r.readAction(f))
+	})
 	return actions
 }
 
+// written is an action as it is read, with the places of what was chosen.
+type written struct {
+	Action
+	negotiate, permit, block *node
+}
+
+var actionKeys = table[written]{
+	{name: "negotiate", about: "let packets pass only under IPsec", write: "negotiate: {mode: transport}",
+		value: chosen(negotiateKeys, func(w *written) **node { return &w.negotiate })},
+	{name: "permit", about: "let packets pass unprotected", write: "permit: {}",
+		value: chosen(table[struct{}]{}, func(w *written) **node { return &w.permit })},
+	{name: "block", about: "drop packets", write: "block: {}",
+		value: chosen(blockKeys, func(w *written) **node { return &w.block })},
+}
+
+// chosen keeps a value for when it is known that it is the only one.
+func chosen[F any](t table[F], of func(*written) **node) value[written] {
+	return value[written]{
+		read:     func(_ *reader, n *node, _ keyed, into *written) { *of(into) = n },
+		describe: func(d *definitions) *schema { return t.describe(d) },
+	}
+}
+
+var blockKeys = table[Action]{
+	{name: "reject", about: "whether to tell the sender, by a TCP reset or an ICMP error; false if missing", write: "reject: true, or remove the key",
+		value: boolean(func(a *Action) *bool { return &a.Reject })},
+}
+
 // readAction reads what one action does: one of three keys.
-func (r *reader) readAction(n *node, what string) Action {
-	a := Action{}
-	chosen := ""
-	choose := func(action filter.Action, at Position) bool {
-		if chosen != "" {
-			r.report(at, fmt.Sprintf("%s has both %q and %q", what, chosen, action), "keep one of the two")
-			return false
-		}
-		chosen, a.Action = action.String(), action
-		return true
-	}
+func (r *reader) readAction(f field) Action {
+	w := written{Action: Action{Name: f.key, Position: f.at}}
+	what := fmt.Sprintf("filter action %q", f.key)
 	before := len(r.list)
-	nothing := func(action filter.Action) func(v *node) {
-		return func(v *node) {
-			if choose(action, v.at) {
-				r.readMapping(v, fmt.Sprintf("%q", action), nil)
-			}
+	if !actionKeys.read(r, f.value, what, &w) {
+		return w.Action
+	}
+	var first string
+	for _, x := range []struct {
+		name string
+		n    *node
+		read func()
+	}{
+		{"permit", w.permit, func() {
+			w.Action.Action = filter.Permit
+			table[struct{}]{}.read(r, w.permit, `"permit"`, &struct{}{})
+		}},
+		{"block", w.block, func() {
+			w.Action.Action = filter.Block
+			blockKeys.read(r, w.block, `"block"`, &w.Action)
+		}},
+		{"negotiate", w.negotiate, func() {
+			w.Action.Action = filter.Negotiate
+			w.Negotiate = r.readNegotiate(w.negotiate)
+		}},
+	} {
+		switch {
+		case x.n == nil:
+		case first != "":
+			r.report(x.n.at, fmt.Sprintf("%s has both %q and %q", what, first, x.name), "keep one of the two")
+		default:
+			first = x.name
+			x.read()
 		}
 	}
-	r.readMapping(n, what, []key{
-		{"negotiate", "negotiate: {mode: transport}", false, func(v *node) {
-			if choose(filter.Negotiate, v.at) {
-				a.Negotiate = r.readNegotiate(v)
-			}
-		}},
-		{"permit", "permit: {}", false, nothing(filter.Permit)},
-		{"block", "block: {}", false, nothing(filter.Block)},
-	})
-	if chosen == "" && len(r.list) == before {
-		r.report(n.at, what+" says nothing", writeAction)
+	if first == "" && len(r.list) == before {
+		r.report(f.value.at, what+" says nothing", writeAction)
 	}
-	return a
-}
-
-// readNegotiate reads how an action protects.
-func (r *reader) readNegotiate(n *node) Negotiate {
-	out := Negotiate{Mode: ipsec.Transport, ESN: true, Lifetime: defaultLifetime}
-	var tunnel *node
-	r.readMapping(n, `"negotiate"`, []key{
-		{"mode", "mode: transport or mode: tunnel", false, func(v *node) {
-			switch word, _ := r.readWord(v, "mode", []string{"transport", "tunnel"}); word {
-			case "transport":
-				out.Mode = ipsec.Transport
-			case "tunnel":
-				out.Mode = ipsec.Tunnel
-			default:
-				out.Mode = 0 // wrong already
-			}
-		}},
-		{"proposals", "proposals: [aes256gcm16], or remove the key for the default", false, func(v *node) {
-			out.Proposals = r.readProposals(v, "aes256gcm16, chacha20poly1305", checkESP)
-		}},
-		{"esn", "esn: true or esn: false", false, func(v *node) { r.readBool(v, "esn", &out.ESN) }},
-		{"lifetime", "lifetime: 1h", false, func(v *node) { r.readDuration(v, "lifetime", time.Second, 7*24*time.Hour, &out.Lifetime) }},
-		{"udp-encapsulation", "udp-encapsulation: auto or udp-encapsulation: always", false, func(v *node) {
-			word, _ := r.readWord(v, "udp-encapsulation", []string{"auto", "always"})
-			out.ForceUDP = word == "always"
-		}},
-		{"tunnel", "tunnel: {local: ADDRESS, remote: ADDRESS}", false, func(v *node) {
-			tunnel = v
-			r.readTunnel(v, &out)
-		}},
-	})
-	switch {
-	case out.Mode == ipsec.Tunnel && tunnel == nil:
-		r.report(n.at, `mode tunnel needs the ends of the tunnel`, "add tunnel: {local: ADDRESS, remote: ADDRESS}")
-	case out.Mode == ipsec.Transport && tunnel != nil:
-		r.report(tunnel.at, `"tunnel" has no effect in mode transport`, `write mode: tunnel, or remove "tunnel"`)
-	}
-	if out.Proposals == nil {
-		out.Proposals = slices.Clone(defaultESP)
-	}
-	return out
-}
-
-// readTunnel reads the outer addresses of mode tunnel.
-func (r *reader) readTunnel(n *node, out *Negotiate) {
-	end := func(name string, into *netip.Addr) func(v *node) {
-		return func(v *node) {
-			text, ok := r.readText(v, fmt.Sprintf("%q", name), name+": ADDRESS")
-			if !ok {
-				return
-			}
-			a, problem, hint := parseAddress(text)
-			if problem == "" {
-				problem, _ = checkUnicast(filter.Address(a), text)
-				hint = "write the address of one host, as in " + name + ": 192.0.2.1"
-			}
-			if problem != "" {
-				r.report(v.at, problem, hint)
-				return
-			}
-			*into = a
-		}
-	}
-	r.readMapping(n, `"tunnel"`, []key{
-		{"local", "local: ADDRESS, our end of the tunnel", true, end("local", &out.TunnelLocal)},
-		{"remote", "remote: ADDRESS, the peer's end of the tunnel", true, end("remote", &out.TunnelPeer)},
-	})
-	l, p := out.TunnelLocal, out.TunnelPeer
-	switch {
-	case !l.IsValid() || !p.IsValid():
-	case l.BitLen() != p.BitLen():
-		r.report(n.at, fmt.Sprintf("the tunnel's ends %s and %s are of different families", l, p), "write two IPv4 addresses or two IPv6 addresses")
-	case l == p:
-		r.report(n.at, "both ends of the tunnel are "+l.String(), "write the peer's address after remote")
-	}
+	return w.Action
 }

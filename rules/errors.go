@@ -11,6 +11,10 @@ import (
 // in characters.
 type Position struct{ Line, Column int }
 
+func (p Position) compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))
+}
+
 // Error is one thing that is wrong with a rule file.
 type Error struct {
 	File         string // as Parse was given it
@@ -61,7 +65,7 @@ func (r *reporter) err() error {
 		return nil
 	}
 	slices.SortStableFunc(r.list, func(a, b Error) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return Position{a.Line, a.Column}.compare(Position{b.Line, b.Column})
 	})
 	return &Errors{r.list}
 }

@@ -1,21 +1,26 @@
 package rules
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/filter"
-	"github.com/ipsecfw/ipsecfw/ipsec"
 )
 
 // File is a rule file that is free of errors.
 type File struct {
-	Path        string // as Parse was given it
-	Name        string // the policy's name
+	Path        string            // as Parse was given it
+	Name        string            // the policy's name
+	Persistent  bool              // in force before the network is up, whatever is applied later
+	Exemptions  filter.Exemptions // one of Windows' four levels
+	Startup     Startup
+	Sets        []Set
+	Peers       []PeerGroup
 	Lists       []List
 	Actions     []Action
 	Rules       []Rule // at least one
+	Response    *Rule  // the default response rule, without a list; nil without one
 	KeyExchange KeyExchange
+	Asserts     []Assert
 }
 
 // List is a filter list: filters that share a name, for rules to use.
@@ -25,32 +30,19 @@ type List struct {
 	Position Position
 }
 
-// Filter is one filter of a list.
+// Filter is one filter of a list, as it is written.
 type Filter struct {
-	Selector    filter.Selector
-	Mirrored    bool // it matches the answers too
-	Description string
-	Position    Position
-}
-
-// Action is a filter action with a name. The actions "permit" and "block"
-// need no definition.
-type Action struct {
-	Name      string
-	Action    filter.Action
-	Negotiate Negotiate // with filter.Negotiate
-	Position  Position
-}
-
-// Negotiate is how an action protects what its filters match.
-type Negotiate struct {
-	Mode        ipsec.Mode
-	Proposals   []string // ESP ciphers by keyword, the preferred first
-	ESN         bool     // offer extended sequence numbers
-	Lifetime    time.Duration
-	ForceUDP    bool       // UDP encapsulation even without a NAT
-	TunnelLocal netip.Addr // the tunnel's ends, with ipsec.Tunnel
-	TunnelPeer  netip.Addr
+	From, To         []Side // at least one each
+	Protocol         uint8  // upper-layer protocol, with HasProtocol
+	HasProtocol      bool   // false for any protocol
+	FromPort, ToPort filter.PortRange
+	ICMP             filter.ICMP
+	Mirrored         bool // it matches the answers too
+	Stateful         bool // it matches the connections that From begins, and no others
+	Log              bool
+	Limit            filter.Limit
+	Description      string
+	Position         Position
 }
 
 // Rule joins a filter list with an action, and with the ways to authenticate
@@ -58,9 +50,13 @@ type Negotiate struct {
 type Rule struct {
 	Name           string
 	List           string // the name of a List
-	Action         string // "permit", "block" or the name of an Action
+	Action         string // the name of a built-in action or of an Action
 	Authentication []Authentication
-	OwnID, PeerID  string // identities to claim and to expect; empty for those that follow from addresses and certificates
+	OwnID, PeerID  string              // identities to claim and to expect; empty for those that follow from addresses and certificates
+	Peers          string              // the name of a PeerGroup; empty for whoever authenticates
+	Connections    []filter.Connection // on which interfaces; empty for all
+	Forward        bool                // for what the host forwards, and not its own packets
+	Enabled        bool
 	Position       Position
 }
 
@@ -83,9 +79,12 @@ type PresharedKey struct{ File string }
 
 // KeyExchange is what holds for IKE with every peer.
 type KeyExchange struct {
-	Proposals []string // IKE proposals, each of keywords joined by "-"; empty for the default
-	Lifetime  time.Duration
-	Liveness  time.Duration // how long a peer may be silent before it is asked
+	Proposals    []string // IKE proposals, each of keywords joined by "-"; empty for the default
+	Lifetime     time.Duration
+	Liveness     time.Duration // how long a peer may be silent before it is asked
+	Children     int           // how many Child SAs an IKE SA has at most, rekeyed ones not counted; 0 for any number
+	MasterKeyPFS bool          // each Child SA has an IKE SA of its own
+	Versions     []int         // of IKE, the preferred first
 }
 
 // What a file means that does not say.
@@ -93,30 +92,38 @@ const (
 	defaultLifetime    = time.Hour     // of a Child SA
 	defaultIKELifetime = 8 * time.Hour // 28,800 s, as Windows had it
 	defaultLiveness    = 30 * time.Second
+	maxLifetime        = 7 * 24 * time.Hour
 )
 
-// list returns the list of a name.
-func (f *File) list(name string) (List, bool) {
-	for _, l := range f.Lists {
-		if l.Name == name {
-			return l, true
-		}
-	}
-	return List{}, false
+// DefaultResponseRule is the name of the default response rule. No other rule
+// may have it.
+const DefaultResponseRule = "default-response"
+
+// names finds what the file defines by its name.
+type names struct {
+	lists   map[string]*List
+	sets    map[string]*Set
+	peers   map[string]*PeerGroup
+	actions map[string]*Action // built-in ones included
 }
 
-// action returns the action of a name, built-in ones included.
-func (f *File) action(name string) (Action, bool) {
-	switch name {
-	case filter.Permit.String():
-		return Action{Name: name, Action: filter.Permit}, true
-	case filter.Block.String():
-		return Action{Name: name, Action: filter.Block}, true
+func (f *File) names() *names {
+	n := &names{map[string]*List{}, map[string]*Set{}, map[string]*PeerGroup{}, map[string]*Action{}}
+	for i := range f.Lists {
+		n.lists[f.Lists[i].Name] = &f.Lists[i]
 	}
-	for _, a := range f.Actions {
-		if a.Name == name {
-			return a, true
-		}
+	for i := range f.Sets {
+		n.sets[f.Sets[i].Name] = &f.Sets[i]
 	}
-	return Action{}, false
+	for i := range f.Peers {
+		n.peers[f.Peers[i].Name] = &f.Peers[i]
+	}
+	builtIn := builtInActions()
+	for i := range builtIn {
+		n.actions[builtIn[i].Name] = &builtIn[i]
+	}
+	for i := range f.Actions {
+		n.actions[f.Actions[i].Name] = &f.Actions[i]
+	}
+	return n
 }

@@ -55,6 +55,14 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
+// article puts "a" or "an" before words.
+func article(words string) string {
+	if strings.ContainsRune("aeiou", rune(words[0])) {
+		return "an " + words
+	}
+	return "a " + words
+}
+
 // oneOf writes words as a choice: `"a", "b" or "c"`.
 func oneOf(words []string) string { return join(words, "or") }
 

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,30 +60,29 @@ func mustParse(t testing.TB, name string, src []byte) *File {
 	return f
 }
 
-// withoutPositions returns f as it would be on no line.
-func withoutPositions(f *File) *File {
-	g := *f
-	g.Path = ""
-	g.Lists, g.Actions, g.Rules = nil, nil, nil
-	for _, l := range f.Lists {
-		l.Position = Position{}
-		filters := l.Filters
-		l.Filters = nil
-		for _, x := range filters {
-			x.Position = Position{}
-			l.Filters = append(l.Filters, x)
+// erase sets every Position and the path in what v points to back to zero.
+func erase(v reflect.Value) {
+	switch {
+	case v.Type() == reflect.TypeFor[Position]():
+		v.SetZero()
+	case v.Kind() == reflect.Pointer && !v.IsNil():
+		erase(v.Elem())
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			erase(v.Index(i))
 		}
-		g.Lists = append(g.Lists, l)
+	case v.Kind() == reflect.Struct && v.Type().PkgPath() == reflect.TypeFor[File]().PkgPath():
+		for i := range v.NumField() {
+			erase(v.Field(i))
+		}
 	}
-	for _, a := range f.Actions {
-		a.Position = Position{}
-		g.Actions = append(g.Actions, a)
-	}
-	for _, r := range f.Rules {
-		r.Position = Position{}
-		g.Rules = append(g.Rules, r)
-	}
-	return &g
+}
+
+// withoutPositions returns f as it would be on no line. It changes f.
+func withoutPositions(f *File) *File {
+	f.Path = ""
+	erase(reflect.ValueOf(f))
+	return f
 }
 
 // checkRoundTrip checks that what f prints is f, and prints the same.
@@ -106,9 +107,7 @@ func TestGood(t *testing.T) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			f := mustParse(t, filepath.Base(name), read(t, name))
 			golden(t, strings.TrimSuffix(name, ".yaml")+".printed", checkRoundTrip(t, f))
-			if _, err := filter.New(f.SPDEntries(), filter.Settings{}); err != nil {
-				t.Errorf("the SPD refuses the entries: %v", err)
-			}
+			checkMeaning(t, mustParse(t, name, read(t, name)))
 		})
 	}
 }
@@ -150,7 +149,7 @@ func TestPayroll(t *testing.T) {
 		{Name: "rest", List: "everything", Position: "payroll.yaml:11:7", Mirrored: true, Action: filter.Block,
 			Selector: filter.Selector{From: filter.Any(), To: filter.Me()}},
 	}
-	if got := f.SPDEntries(); !reflect.DeepEqual(got, want) {
+	if got := f.Entries(Addresses{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("entries\n%+v\nwant\n%+v", got, want)
 	}
 	ns := f.Negotiations()
@@ -188,7 +187,7 @@ func TestFull(t *testing.T) {
 		t.Errorf("negotiation by default %+v", six)
 	}
 	actions := map[string]filter.Action{}
-	for _, e := range f.SPDEntries() {
+	for _, e := range f.Entries(Addresses{}) {
 		actions[e.Name] = e.Action
 	}
 	if actions["no telnet"] != filter.Block || actions["pings"] != filter.Permit {
@@ -242,6 +241,54 @@ func TestSecretsAreNotRepeated(t *testing.T) {
 	}
 }
 
+// checkMeaning checks that what a file means can be made use of: SPDs take its
+// filters whatever dynamic sides stand for, and proposals have what they need.
+func checkMeaning(t *testing.T, f *File) {
+	t.Helper()
+	a := Addresses{Names: map[string][]netip.Addr{}}
+	some := addresses("192.0.2.1", "2001:db8::1", "224.0.0.1")
+	a.DNSServers, a.DHCPServers, a.DefaultGateways = some, some, some
+	for _, name := range f.Needs().Names {
+		a.Names[name] = some
+	}
+	_, boot := f.Boot()
+	all := [][]filter.Entry{f.Entries(Addresses{}), f.Entries(a), boot}
+	for _, s := range f.Assertions(a) {
+		all = append(all, s.Entries)
+		if len(s.Outcomes) == 0 || len(s.Outcomes) == len(outcomes) {
+			t.Errorf("an assertion of %v", s.Outcomes)
+		}
+	}
+	for _, entries := range all {
+		if _, err := filter.New(entries, filter.Settings{Exemptions: f.Exemptions}); err != nil {
+			t.Errorf("the SPD refuses the entries: %v", err)
+		}
+	}
+	negotiations := slices.Collect(maps.Values(f.Negotiations()))
+	if n, ok := f.DefaultResponse(); ok {
+		negotiations = append(negotiations, n)
+	}
+	for _, n := range negotiations {
+		if len(n.Auth) == 0 || len(n.Proposals) == 0 || len(n.Proposals) != len(n.Lifetimes) {
+			t.Errorf("negotiation %+v", n)
+		}
+		for _, p := range n.Proposals {
+			cipher, _ := p.First(ipsec.TypeEncr)
+			if integ, ok := p.First(ipsec.TypeInteg); ok == cipher.AEAD() {
+				t.Errorf("proposal %s has the integrity %s", p, integ)
+			}
+		}
+	}
+	for _, w := range f.Unused() {
+		if w.Position == "" || w.Text == "" || w.Hint == "" {
+			t.Errorf("warning %+v", w)
+		}
+	}
+	if f.Filters() == nil && f.Entries(a) != nil {
+		t.Error("entries without filters")
+	}
+}
+
 // Whatever a file holds, Parse returns, and says where an error is; what it
 // accepts prints and parses again, and makes an SPD.
 func FuzzParse(f *testing.F) {
@@ -253,17 +300,15 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src []byte) {
 		file, err := Parse("f.yaml", src)
 		if err == nil {
+			checkMeaning(t, file)
 			checkRoundTrip(t, file)
-			if _, err := filter.New(file.SPDEntries(), filter.Settings{}); err != nil {
-				t.Errorf("the SPD refuses the entries: %v", err)
-			}
 			return
 		}
 		var all *Errors
 		if !errors.As(err, &all) || len(all.List) == 0 {
 			t.Fatalf("error is %T %v", err, err)
 		}
-		lines := bytes.Count(src, []byte("\n")) + 1
+		lines := bytes.Count(src, []byte("\n")) + bytes.Count(src, []byte("\r")) + 1 // YAML takes either for the end of a line
 		for _, e := range all.List {
 			if e.Line < 1 || e.Line > lines || e.Column < 1 || e.Problem == "" || e.Hint == "" || strings.Contains(e.Error(), "\n") {
 				t.Errorf("%q has no place or hint in %d lines: %+v", e.Error(), lines, e)

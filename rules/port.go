@@ -2,16 +2,15 @@ package rules
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/ipsecfw/ipsecfw/filter"
 )
 
 // readProtocol reads an upper-layer protocol by keyword or number.
-func (r *reader) readProtocol(n *node, s *filter.Selector) {
+func (r *reader) readProtocol(n *node, f *Filter) {
 	const write = "protocol: tcp, or another keyword or number from 1 to 255"
-	text, ok := r.readText(n, `"protocol"`, write)
+	text, ok := r.readScalar(n, "protocol", write)
 	if !ok {
 		return
 	}
@@ -37,21 +36,36 @@ func (r *reader) readProtocol(n *node, s *filter.Selector) {
 		r.report(n.at, fmt.Sprintf("protocol %d is an IPv6 extension header, and filters match what comes behind it", p), "write the upper-layer protocol, as in protocol: tcp")
 		return
 	}
-	s.Protocol, s.HasProtocol = p, true
+	f.Protocol, f.HasProtocol = p, true
+}
+
+func describeProtocol(*definitions) *schema {
+	return either(enum(filter.ProtocolKeywords()...), numbers(1, 255))
+}
+
+// ports is a port or a range of ports.
+func ports[T any](of func(*T) *filter.PortRange) value[T] {
+	return value[T]{
+		read: func(r *reader, n *node, k keyed, into *T) { r.readPorts(n, k.name, of(into)) },
+		describe: func(*definitions) *schema {
+			return either(integers(1, 65535), pattern(`^[0-9]+( *- *[0-9]+)?$`))
+		},
+	}
 }
 
 // readPorts reads a port or a range LOW-HIGH.
 func (r *reader) readPorts(n *node, name string, into *filter.PortRange) {
-	text, ok := r.readText(n, fmt.Sprintf("%q", name), fmt.Sprintf("%s: PORT or %s: LOW-HIGH, and a filter for each range", name, name))
-	if !ok {
+	if n.kind != scalar || n.text == "" {
+		r.readScalar(n, name, fmt.Sprintf("%s: PORT or %s: LOW-HIGH, and a filter for each range", name, name))
 		return
 	}
+	text := n.text
 	low, high, isRange := strings.Cut(text, "-")
 	if !isRange {
 		high = low
 	}
 	var ports [2]uint16
-	for i, s := range []string{low, high} {
+	for i, s := range [...]string{low, high} {
 		v, err := number(strings.TrimSpace(s))
 		switch {
 		case err != nil:
@@ -75,14 +89,4 @@ func (r *reader) readPorts(n *node, name string, into *filter.PortRange) {
 	if into.Any() {
 		*into = filter.PortRange{}
 	}
-}
-
-// number returns a decimal number that is written the plain way: other ways,
-// such as a leading 0, mean different things to different readers of YAML.
-func number(text string) (int, error) {
-	v, err := strconv.Atoi(text)
-	if err == nil && strconv.Itoa(v) != text {
-		err = strconv.ErrSyntax
-	}
-	return v, err
 }

@@ -17,37 +17,49 @@ import (
 // reads the same File from it, but for positions. Comments are not kept.
 func (f *File) Print() []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "version: 1\nname: %s\n\nfilter-lists:\n", quote(f.Name))
-	for _, l := range f.Lists {
-		fmt.Fprintf(&b, "  %s:\n", quote(l.Name))
-		for _, x := range l.Filters {
-			fmt.Fprintf(&b, "    - %s\n", printFilter(x))
+	fmt.Fprintf(&b, "version: 1\nname: %s\n", quote(f.Name))
+	if f.Persistent {
+		b.WriteString("persistent: true\n")
+	}
+	if level := exemptionLevel(f.Exemptions); level != defaultExemptions {
+		fmt.Fprintf(&b, "exemptions: %d\n", level)
+	}
+	if s := printStartup(&f.Startup); s != "" {
+		fmt.Fprintf(&b, "boot: %s\n", s)
+	}
+	section(&b, "address-sets", f.Sets, func(s *Set) string {
+		return fmt.Sprintf("%s: %s", quote(s.Name), "["+strings.Join(printEach(s.Members), ", ")+"]")
+	})
+	section(&b, "peers", f.Peers, func(g *PeerGroup) string { return quote(g.Name) + ": " + printPeers(g) })
+	b.WriteString("\nfilter-lists:\n")
+	for i := range f.Lists {
+		fmt.Fprintf(&b, "  %s:\n", quote(f.Lists[i].Name))
+		for j := range f.Lists[i].Filters {
+			fmt.Fprintf(&b, "    - %s\n", printFilter(&f.Lists[i].Filters[j]))
 		}
 	}
-	if len(f.Actions) > 0 {
-		b.WriteString("\nfilter-actions:\n")
-		for _, a := range f.Actions {
-			fmt.Fprintf(&b, "  %s:\n    %s: %s\n", quote(a.Name), a.Action, printNegotiate(a))
-		}
+	section(&b, "filter-actions", f.Actions, func(a *Action) string {
+		return fmt.Sprintf("%s:\n    %s: %s", quote(a.Name), a.Action, printAction(a))
+	})
+	section(&b, "rules", f.Rules, func(r *Rule) string { return "- " + printRule(r) })
+	if f.Response != nil {
+		fmt.Fprintf(&b, "\n%s: %s\n", DefaultResponseRule, printRule(f.Response))
 	}
-	b.WriteString("\nrules:\n")
-	for _, r := range f.Rules {
-		fmt.Fprintf(&b, "  - %s\n", printRule(r))
-	}
-	var k pairs
-	if len(f.KeyExchange.Proposals) > 0 {
-		k.add("proposals", "["+strings.Join(f.KeyExchange.Proposals, ", ")+"]")
-	}
-	if f.KeyExchange.Lifetime != defaultIKELifetime {
-		k.add("lifetime", printDuration(f.KeyExchange.Lifetime))
-	}
-	if f.KeyExchange.Liveness != defaultLiveness {
-		k.add("liveness", printDuration(f.KeyExchange.Liveness))
-	}
-	if len(k) > 0 {
+	if k := printKeyExchange(&f.KeyExchange); len(k) > 0 {
 		fmt.Fprintf(&b, "\nkey-exchange: %s\n", k)
 	}
+	section(&b, "assert", f.Asserts, func(s *Assert) string { return "- " + printAssert(s) })
 	return []byte(b.String())
+}
+
+// section writes a key with what stands below it, unless that is nothing.
+func section[T any](b *strings.Builder, key string, items []T, print func(*T) string) {
+	if len(items) > 0 {
+		fmt.Fprintf(b, "\n%s:\n", key)
+	}
+	for i := range items {
+		fmt.Fprintf(b, "  %s\n", print(&items[i]))
+	}
 }
 
 // pairs is a mapping on one line.
@@ -55,51 +67,171 @@ type pairs []string
 
 func (p *pairs) add(key, value string) { *p = append(*p, key+": "+value) }
 
+// addText adds a text that is not empty.
+func (p *pairs) addText(key, text string) {
+	if text != "" {
+		p.add(key, quote(text))
+	}
+}
+
+// addBool adds a setting that is not the default.
+func (p *pairs) addBool(key string, value, byDefault bool) {
+	if value != byDefault {
+		p.add(key, strconv.FormatBool(value))
+	}
+}
+
+// addList adds a list that is not empty.
+func (p *pairs) addList(key string, words []string) {
+	if len(words) > 0 {
+		p.add(key, "["+strings.Join(words, ", ")+"]")
+	}
+}
+
 func (p pairs) String() string { return "{" + strings.Join(p, ", ") + "}" }
 
-func printFilter(f Filter) string {
+// texts returns the words of what writes itself.
+func texts[T fmt.Stringer](items []T) []string {
+	out := make([]string, len(items))
+	for i, x := range items {
+		out[i] = x.String()
+	}
+	return out
+}
+
+func quoteAll(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = quote(w)
+	}
+	return out
+}
+
+func printStartup(s *Startup) string {
 	var p pairs
-	s := f.Selector
-	p.add("from", quote(s.From.String()))
-	p.add("to", quote(s.To.String()))
-	if s.HasProtocol {
-		p.add("protocol", filter.ProtocolName(s.Protocol))
+	if s.Mode != BootStateful {
+		p.add("mode", s.Mode.String())
 	}
-	if !s.FromPort.Any() {
-		p.add("from-port", s.FromPort.String())
+	var exempt []string
+	for i := range s.Exempt {
+		exempt = append(exempt, printFilter(&s.Exempt[i]))
 	}
-	if !s.ToPort.Any() {
-		p.add("to-port", s.ToPort.String())
-	}
-	if !f.Mirrored {
-		p.add("mirrored", "false")
-	}
-	if f.Description != "" {
-		p.add("description", quote(f.Description))
+	p.addList("exempt", exempt)
+	if len(p) == 0 {
+		return ""
 	}
 	return p.String()
 }
 
-func printNegotiate(a Action) string {
+func printPeers(g *PeerGroup) string {
 	var p pairs
-	if n := a.Negotiate; a.Action == filter.Negotiate {
-		p.add("mode", n.Mode.String())
-		if !slices.Equal(n.Proposals, defaultESP) {
-			p.add("proposals", "["+strings.Join(n.Proposals, ", ")+"]")
-		}
-		if !n.ESN {
-			p.add("esn", "false")
-		}
-		if n.Lifetime != defaultLifetime {
-			p.add("lifetime", printDuration(n.Lifetime))
-		}
-		if n.ForceUDP {
-			p.add("udp-encapsulation", "always")
-		}
-		if n.Mode == ipsec.Tunnel {
-			p.add("tunnel", printTunnel(n.TunnelLocal, n.TunnelPeer))
+	p.addList("names", quoteAll(g.Names))
+	p.addList("units", quoteAll(g.Units))
+	return p.String()
+}
+
+// printSides writes what stands at an end.
+func printSides(sides []Side) string {
+	words := printEach(sides)
+	if len(words) == 1 {
+		return words[0]
+	}
+	return "[" + strings.Join(words, ", ") + "]"
+}
+
+func printEach(sides []Side) []string {
+	out := make([]string, len(sides))
+	for i, s := range sides {
+		out[i] = s.String()
+		if s.Kind == SideFixed {
+			out[i] = quote(out[i])
 		}
 	}
+	return out
+}
+
+// printMatch writes which packets a filter matches.
+func printMatch(f *Filter) pairs {
+	var p pairs
+	p.add("from", printSides(f.From))
+	p.add("to", printSides(f.To))
+	if f.HasProtocol {
+		p.add("protocol", filter.ProtocolName(f.Protocol))
+	}
+	if !f.FromPort.Any() {
+		p.add("from-port", f.FromPort.String())
+	}
+	if !f.ToPort.Any() {
+		p.add("to-port", f.ToPort.String())
+	}
+	if f.ICMP.HasType {
+		p.add("icmp-type", filter.ICMPTypeName(f.Protocol, f.ICMP.Type))
+	}
+	if f.ICMP.HasCode {
+		p.add("icmp-code", strconv.Itoa(int(f.ICMP.Code)))
+	}
+	p.addBool("mirrored", f.Mirrored, true)
+	return p
+}
+
+func printFilter(f *Filter) string {
+	p := printMatch(f)
+	p.addBool("stateful", f.Stateful, false)
+	p.addBool("log", f.Log, false)
+	if f.Limit != (filter.Limit{}) {
+		p.add("limit", printLimit(f.Limit))
+	}
+	p.addText("description", f.Description)
+	return p.String()
+}
+
+func printAction(a *Action) string {
+	var p pairs
+	p.addBool("reject", a.Reject, false)
+	if a.Action != filter.Negotiate {
+		return p.String()
+	}
+	n := &a.Negotiate
+	p.add("mode", n.Mode.String())
+	if !slices.Equal(n.Methods, defaultMethods()) {
+		words := make([]string, len(n.Methods))
+		for i, m := range n.Methods {
+			words[i] = printMethod(m)
+		}
+		p.addList("methods", words)
+	}
+	if slices.Equal(n.PFS, keywords(groups)) {
+		p.add("pfs", "true")
+	} else {
+		p.addList("pfs", n.PFS)
+	}
+	p.addBool("accept-unsecured", n.AcceptUnsecured, false)
+	if x := n.AllowUnsecured; x != nil {
+		p.add("allow-unsecured", printFallback(x))
+	}
+	p.addBool("esn", n.ESN, true)
+	if n.Lifetime != defaultLifetime {
+		p.add("lifetime", printDuration(n.Lifetime))
+	}
+	if n.LifetimeBytes != 0 {
+		p.add("lifetime-bytes", printSize(n.LifetimeBytes))
+	}
+	if n.ForceUDP {
+		p.add("udp-encapsulation", "always")
+	}
+	if n.Mode == ipsec.Tunnel {
+		p.add("tunnel", printTunnel(n.TunnelLocal, n.TunnelPeer))
+	}
+	return p.String()
+}
+
+func printFallback(x *Fallback) string {
+	if *x == *defaultFallback() {
+		return "true"
+	}
+	var p pairs
+	p.add("after", printDuration(x.After))
+	p.add("for", printDuration(x.For))
 	return p.String()
 }
 
@@ -110,25 +242,35 @@ func printTunnel(local, remote netip.Addr) string {
 	return p.String()
 }
 
-func printRule(r Rule) string {
+// printRule writes a rule, or without a list the default response rule.
+func printRule(r *Rule) string {
 	var p pairs
-	p.add("name", quote(r.Name))
-	p.add("filter-list", quote(r.List))
+	if r.List != "" {
+		p.add("name", quote(r.Name))
+		p.add("filter-list", quote(r.List))
+	}
 	p.add("action", quote(r.Action))
-	if len(r.Authentication) > 0 {
-		methods := make([]string, len(r.Authentication))
-		for i, a := range r.Authentication {
-			methods[i] = printAuthentication(a)
-		}
-		p.add("authentication", "["+strings.Join(methods, ", ")+"]")
+	var methods []string
+	for _, a := range r.Authentication {
+		methods = append(methods, printAuthentication(a))
 	}
-	if r.OwnID != "" {
-		p.add("own-id", quote(r.OwnID))
-	}
-	if r.PeerID != "" {
-		p.add("peer-id", quote(r.PeerID))
-	}
+	p.addList("authentication", methods)
+	p.addText("own-id", r.OwnID)
+	p.addText("peer-id", r.PeerID)
+	p.addText("peers", r.Peers)
+	p.addPlace(r.Connections, r.Forward)
+	p.addBool("enabled", r.Enabled, true)
 	return p.String()
+}
+
+// addPlace adds where a rule holds.
+func (p *pairs) addPlace(on []filter.Connection, forward bool) {
+	if len(on) > 0 {
+		p.add("connection", printConnections(on))
+	}
+	if forward {
+		p.add("path", "forward")
+	}
 }
 
 func printAuthentication(a Authentication) string {
@@ -142,6 +284,34 @@ func printAuthentication(a Authentication) string {
 	}
 	inner.add("file", quote(a.PresharedKey.File))
 	p.add("preshared-key", inner.String())
+	return p.String()
+}
+
+func printKeyExchange(k *KeyExchange) pairs {
+	var p pairs
+	p.addList("proposals", k.Proposals)
+	if k.Lifetime != defaultIKELifetime {
+		p.add("lifetime", printDuration(k.Lifetime))
+	}
+	if k.Liveness != defaultLiveness {
+		p.add("liveness", printDuration(k.Liveness))
+	}
+	if k.Children != 0 {
+		p.add("children", strconv.Itoa(k.Children))
+	}
+	p.addBool("master-key-pfs", k.MasterKeyPFS, false)
+	return p
+}
+
+func printAssert(s *Assert) string {
+	p := printMatch(&s.Filter)
+	p.addPlace(s.Connections, s.Forward)
+	if words := texts(s.Outcomes); len(words) == 1 {
+		p.add(s.keyword(), words[0])
+	} else {
+		p.addList(s.keyword(), words)
+	}
+	p.addText("description", s.Description)
 	return p.String()
 }
 

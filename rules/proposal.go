@@ -8,9 +8,6 @@ import (
 	"github.com/ipsecfw/ipsecfw/ipsec"
 )
 
-// defaultESP are the ESP ciphers of an action that names none.
-var defaultESP = []string{"aes256gcm16", "chacha20poly1305", "aes128gcm16"}
-
 // The transforms that a file may name, in order of preference.
 var (
 	aeadCiphers = []ipsec.Transform{
@@ -50,6 +47,11 @@ func defaultIKE() []ipsec.Proposal {
 	}
 }
 
+// ikeTransforms are those that an IKE proposal may have.
+func ikeTransforms() []ipsec.Transform {
+	return slices.Concat(aeadCiphers, cbcCiphers, prfs, integs, groups)
+}
+
 // keyword returns the transform among known that a keyword stands for.
 func keyword(word string, known []ipsec.Transform) (ipsec.Transform, bool) {
 	i := slices.IndexFunc(known, func(t ipsec.Transform) bool { return t.String() == word })
@@ -67,49 +69,12 @@ func keywords(ts []ipsec.Transform) []string {
 	return out
 }
 
-// readProposals reads a list of proposals, each of which check accepts or
-// says what is wrong with.
-func (r *reader) readProposals(n *node, example string, check func(text string) (problem, hint string)) []string {
-	write := fmt.Sprintf("proposals: [%s]", example)
-	var out []string
-	r.readList(n, `"proposals"`, write, func(_ int, v *node) {
-		text, ok := r.readText(v, "a proposal", write)
-		if !ok {
-			return
-		}
-		if problem, hint := check(text); problem != "" {
-			r.report(v.at, problem, hint)
-			return
-		}
-		if slices.Contains(out, text) {
-			r.report(v.at, fmt.Sprintf("proposal %q comes twice", text), "remove one of the two")
-			return
-		}
-		out = append(out, text)
-	})
-	return out
-}
-
-// checkESP accepts the keyword of a cipher.
-func checkESP(text string) (problem, hint string) {
-	if _, ok := keyword(text, aeadCiphers); ok {
-		return "", ""
-	}
-	known := keywords(aeadCiphers)
-	return fmt.Sprintf("unknown ESP proposal %q", text), didYouMean(text, known, "write "+oneOf(known))
-}
-
-func checkIKE(text string) (problem, hint string) {
-	_, problem, hint = parseIKE(text)
-	return problem, hint
-}
-
 // parseIKE returns the transforms of an IKE proposal: keywords joined by "-",
 // as in aes256gcm16-prfsha384-ecp384. It may name several of a type, the
 // preferred first. With a cipher that needs integrity the pseudo-random
 // function may be left out, and is of the same hash.
 func parseIKE(text string) (ts []ipsec.Transform, problem, hint string) {
-	known := slices.Concat(aeadCiphers, cbcCiphers, prfs, integs, groups)
+	known := ikeTransforms()
 	byType := map[ipsec.TransformType][]ipsec.Transform{}
 	aead, cbc := false, false
 	for _, word := range strings.Split(text, "-") {

@@ -2,172 +2,103 @@ package rules
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/ipsecfw/ipsecfw/filter"
 )
 
-// ruleNodes are the places of a rule that are checked once the whole file is
-// read. A key that is missing or wrong has none.
-type ruleNodes struct{ rule, list, action, auth, ownID, peerID *node }
+const (
+	writeAuth = "authentication: [{preshared-key: {file: PATH}}]"
+	writeRule = "at least one rule, as in - {name: NAME, filter-list: LIST, action: block}"
+	writePath = "path: forward, or remove the key for the host's own packets"
+)
 
-const writeAuth = "authentication: [{preshared-key: {file: PATH}}]"
-
-// readRules reads "rules".
-func (r *reader) readRules(n *node) ([]Rule, []ruleNodes) {
-	var rules []Rule
-	var places []ruleNodes
-	first := map[string]Position{}
-	r.readList(n, `"rules"`, "at least one rule, as in - {name: NAME, filter-list: LIST, action: block}", func(_ int, v *node) {
-		rule := Rule{Position: v.at}
-		at := ruleNodes{rule: v}
-		ok := r.readMapping(v, "a rule", []key{
-			{"name", "name: NAME", true, func(v *node) {
-				name, ok := r.readName(v, "a rule", "name: NAME")
-				if old, twice := first[name]; ok && twice {
-					r.report(v.at, fmt.Sprintf("two rules have the name %q", name), fmt.Sprintf("write another name; the first is on line %d", old.Line))
-				} else if ok {
-					first[name] = v.at
-				}
-				rule.Name = name
-			}},
-			{"filter-list", "filter-list: LIST, with the name of a filter list", true, func(v *node) {
-				var ok bool
-				if rule.List, ok = r.readText(v, `"filter-list"`, "filter-list: LIST"); ok {
-					at.list = v
-				}
-			}},
-			{"action", "action: permit, action: block or the name of a filter action", true, func(v *node) {
-				var ok bool
-				if rule.Action, ok = r.readText(v, `"action"`, "action: permit, action: block or the name of a filter action"); ok {
-					at.action = v
-				}
-			}},
-			{"authentication", writeAuth, false, func(v *node) {
-				at.auth = v
-				rule.Authentication = r.readAuthentication(v)
-			}},
-			{"own-id", "own-id: NAME, or remove the key", false, func(v *node) {
-				at.ownID = v
-				rule.OwnID, _ = r.readName(v, "an identity", "own-id: NAME")
-			}},
-			{"peer-id", "peer-id: NAME, or remove the key", false, func(v *node) {
-				at.peerID = v
-				rule.PeerID, _ = r.readName(v, "an identity", "peer-id: NAME")
-			}},
-		})
-		if ok {
-			rules, places = append(rules, rule), append(places, at)
-		}
-	})
-	return rules, places
+// peerRuleKeys say by what and to whom a rule proves who we are, and who may
+// answer it. The default response rule has them too.
+var peerRuleKeys = table[Rule]{
+	{name: "authentication", about: "ways to prove who we are, the preferred first; needed by an action that negotiates", write: writeAuth,
+		value: authentications(func(x *Rule) *[]Authentication { return &x.Authentication })},
+	{name: "own-id", about: "the identity to claim; the address or the certificate's if missing", write: "own-id: NAME, or remove the key",
+		value: named("an identity", func(x *Rule) *string { return &x.OwnID })},
+	{name: "peer-id", about: "the only identity that the peer may have; any that authenticates if missing", write: "peer-id: NAME, or remove the key",
+		value: named("an identity", func(x *Rule) *string { return &x.PeerID })},
+	{name: "peers", about: "the group whose peers are authorised; whoever authenticates if missing", write: "peers: GROUP, or remove the key for whoever authenticates",
+		value: text(func(x *Rule) *string { return &x.Peers })},
 }
 
-// readAuthentication reads the ways to authenticate, the preferred first.
-func (r *reader) readAuthentication(n *node) []Authentication {
-	r.private = true
-	defer func() { r.private = false }()
-	var out []Authentication
-	r.readList(n, `"authentication"`, writeAuth, func(_ int, v *node) {
-		var a Authentication
-		before := len(r.list)
-		r.readMapping(v, "an authentication method", []key{
-			{"certificate", "certificate: {authority: PATH, own: PATH, key: PATH}", false, func(v *node) { a.Certificate = r.readCertificate(v) }},
-			{"preshared-key", "preshared-key: {file: PATH}", false, func(v *node) {
-				if v.kind == scalar {
-					r.report(v.at, "a preshared key is not written into the rule file", "write the key into a file of its own, and preshared-key: {file: PATH} here")
-					return
-				}
-				a.PresharedKey = r.readPresharedKey(v)
-			}},
-		})
-		switch {
-		case len(r.list) > before:
-		case a.Certificate != nil && a.PresharedKey != nil:
-			r.report(v.at, "one authentication method has both a certificate and a preshared key", "write them as two items of the list")
-		case a.Certificate == nil && a.PresharedKey == nil:
-			r.report(v.at, "an authentication method says nothing", "write certificate: {authority: PATH, own: PATH, key: PATH} or preshared-key: {file: PATH}")
-		default:
-			out = append(out, a)
+const writeRuleAction = "action: permit, action: block or the name of a filter action"
+
+var (
+	listKey = key[Rule]{name: "filter-list", about: "the filters", write: "filter-list: LIST, with the name of a filter list", required: true,
+		value: text(func(x *Rule) *string { return &x.List })}
+	actionKey = key[Rule]{name: "action", about: "what becomes of the packets: permit, block, request-security, require-security or a filter action", write: writeRuleAction, required: true,
+		value: text(func(x *Rule) *string { return &x.Action })}
+)
+
+var ruleKeys = append(append(table[Rule]{
+	{name: "name", about: "the rule's name", write: "name: NAME", required: true,
+		value: named("a rule", func(x *Rule) *string { return &x.Name })},
+	listKey, actionKey,
+}, peerRuleKeys...),
+	key[Rule]{name: "connection", about: "on which interfaces; all if missing", write: writeConnection,
+		value: connections(func(x *Rule) *[]filter.Connection { return &x.Connections })},
+	key[Rule]{name: "path", about: "host, or forward for what the host forwards; host if missing", write: writePath,
+		value: path(func(x *Rule) *bool { return &x.Forward })},
+	key[Rule]{name: "enabled", about: "whether the rule is in force; true if missing", write: "enabled: false, or remove the key",
+		value: boolean(func(x *Rule) *bool { return &x.Enabled })},
+)
+
+// path is whose packets a rule is for.
+func path[T any](of func(*T) *bool) value[T] {
+	return word([]string{"host", "forward"}, func(into *T, word string) { *of(into) = word == "forward" })
+}
+
+func rules[T any](of func(*T) *[]Rule) value[T] {
+	return value[T]{
+		read:     func(r *reader, n *node, k keyed, into *T) { *of(into) = r.readRules(n, k) },
+		describe: func(d *definitions) *schema { return listOf(ruleKeys.describe(d)) },
+	}
+}
+
+// readRules reads "rules".
+func (r *reader) readRules(n *node, k keyed) []Rule {
+	var out []Rule
+	first := map[string]Position{}
+	r.readList(n, quoted(k.name), writeRule, func(v *node) {
+		x := Rule{Enabled: true, Position: v.at}
+		if !ruleKeys.read(r, v, "a rule", &x) {
+			return
 		}
+		at := v.get("name")
+		old, twice := first[x.Name]
+		switch {
+		case x.Name == "":
+		case x.Name == DefaultResponseRule:
+			r.report(at.at, fmt.Sprintf("the rule name %q is that of the default response rule", x.Name), fmt.Sprintf("write another name, or the key %q beside \"rules\"", DefaultResponseRule))
+		case twice:
+			r.report(at.at, fmt.Sprintf("two rules have the name %q", x.Name), fmt.Sprintf("write another name; the first is on line %d", old.Line))
+		default:
+			first[x.Name] = at.at
+		}
+		out = append(out, x)
+		r.rules = append(r.rules, v)
 	})
 	return out
 }
 
-func (r *reader) readCertificate(n *node) *Certificate {
-	c := &Certificate{}
-	r.readMapping(n, `"certificate"`, []key{
-		{"authority", "authority: PATH, the certificates of the authorities to believe", true, r.readPath("authority", &c.Authority)},
-		{"own", "own: PATH, our own certificate", true, r.readPath("own", &c.Own)},
-		{"key", "key: PATH, the private key of our own certificate", true, r.readPath("key", &c.Key)},
-	})
-	return c
-}
+// responseKeys are those of the default response rule.
+var responseKeys = append(table[Rule]{
+	{name: "action", about: "a filter action that negotiates in mode transport", write: "action: require-security", required: true,
+		value: text(func(x *Rule) *string { return &x.Action })},
+}, peerRuleKeys...)
 
-func (r *reader) readPresharedKey(n *node) *PresharedKey {
-	k := &PresharedKey{}
-	r.readMapping(n, `"preshared-key"`, []key{
-		{"file", "file: PATH, the file that holds the key", true, r.readPath("file", &k.File)},
-	})
-	return k
-}
-
-// readPath returns a function that keeps a path as it is written.
-func (r *reader) readPath(name string, into *string) func(v *node) {
-	return func(v *node) {
-		s, ok := r.readText(v, fmt.Sprintf("%q", name), name+": PATH")
-		switch {
-		case !ok:
-		case strings.ContainsAny(s, "\n\r"):
-			r.report(v.at, fmt.Sprintf("%q is no path: it has more than one line", name), "write "+name+": PATH; what the file holds is not written into the rule file")
-		default:
-			*into = s
-		}
-	}
-}
-
-// checkRule follows the names of a rule, and checks that what it says has an
-// effect on its action.
-func (r *reader) checkRule(f *File, rule *Rule, at ruleNodes, lists, actions []string) {
-	if at.list != nil && !slices.Contains(lists, rule.List) {
-		r.report(at.list.at, fmt.Sprintf("filter list %q is not defined", rule.List),
-			didYouMean(rule.List, lists, defined("filter-lists", lists)))
-	}
-	if at.action == nil {
-		return
-	}
-	a, known := f.action(rule.Action)
-	if !known {
-		if !slices.Contains(actions, rule.Action) {
-			all := append(slices.Clone(builtIn), actions...)
-			r.report(at.action.at, fmt.Sprintf("filter action %q is not defined", rule.Action),
-				didYouMean(rule.Action, all, defined("filter-actions", all)))
-		}
-		return
-	}
-	switch a.Action {
-	case filter.Negotiate:
-		if at.auth == nil {
-			r.report(at.rule.at, fmt.Sprintf("rule %q negotiates and has no way to authenticate", rule.Name), "add "+writeAuth)
-		}
-	case filter.Permit, filter.Block:
-		for _, k := range []struct {
-			name string
-			at   *node
-		}{{"authentication", at.auth}, {"own-id", at.ownID}, {"peer-id", at.peerID}} {
-			if k.at != nil {
-				r.report(k.at.at, fmt.Sprintf("%q has no effect in a rule whose action is to %s", k.name, a.Action), fmt.Sprintf("remove %q, or write an action that negotiates", k.name))
+func response[T any](of func(*T) **Rule) value[T] {
+	return value[T]{
+		read: func(r *reader, n *node, k keyed, into *T) {
+			x := &Rule{Name: DefaultResponseRule, Enabled: true, Position: n.at}
+			if responseKeys.read(r, n, quoted(k.name), x) {
+				*of(into) = x
 			}
-		}
+		},
+		describe: func(d *definitions) *schema { return responseKeys.describe(d) },
 	}
-}
-
-// defined says where to define a name, and which there are when they are few.
-func defined(where string, names []string) string {
-	hint := fmt.Sprintf("define it in %q", where)
-	if n := len(names); n > 0 && n <= 6 {
-		hint += ", or write " + oneOf(names)
-	}
-	return hint
 }

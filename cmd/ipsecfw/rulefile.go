@@ -10,22 +10,22 @@ import (
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/credentials"
-	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/rules"
 )
 
-// maxFile is how much of a file is read, in bytes. All files together must
-// fit into api.MaxRequest.
-const maxFile = 1 << 20
+// How much of a file is read, in bytes. All files together must fit into
+// api.MaxRequest.
+const (
+	maxRules      = 32 << 20
+	maxCredential = 1 << 20
+)
 
-// ruleFile is a rule file in which nothing is wrong, with all that it refers
-// to.
+// ruleFile is a rule file that was read, with all that it refers to.
 type ruleFile struct {
+	file     *rules.File
 	upload   api.Policy
-	rules    int
-	filters  int
-	warnings []string // what works, but should not stay so
+	warnings []string // of what works, but should not stay so
 }
 
 // badFile is what is wrong with a rule file: messages that begin with a
@@ -34,10 +34,9 @@ type badFile struct{ error }
 
 func (e badFile) Unwrap() error { return e.error }
 
-// readRuleFile reads a rule file and the files that it names, whose paths
-// are relative to its directory.
-func readRuleFile(path string, now time.Time) (*ruleFile, error) {
-	src, err := readFile(path)
+// parseRuleFile reads a rule file, and nothing that it refers to.
+func parseRuleFile(path string) (*ruleFile, error) {
+	src, err := readFile(path, maxRules)
 	if err != nil {
 		return nil, err
 	}
@@ -45,41 +44,24 @@ func readRuleFile(path string, now time.Time) (*ruleFile, error) {
 	if err != nil {
 		return nil, badFile{err}
 	}
-	entries := file.SPDEntries()
-	if _, err := filter.New(entries, filter.Settings{}); err != nil {
-		return nil, badFile{err}
-	}
-	r := &ruleFile{
-		upload:  api.Policy{Name: path, Source: string(src), Files: map[string][]byte{}},
-		rules:   len(file.Rules),
-		filters: len(entries),
-	}
-	if err := r.loadCredentials(file, now); err != nil {
-		return nil, badFile{err}
-	}
-	return r, nil
+	return &ruleFile{file: file, upload: api.Policy{Name: path, Source: string(src), Files: map[string][]byte{}}}, nil
 }
 
-// loadCredentials reads the files that the rules name, and checks that they
-// are of use.
-func (r *ruleFile) loadCredentials(file *rules.File, now time.Time) error {
+// loadCredentials reads the files that the rules name, whose paths are
+// relative to the rule file's directory, and checks that they are of use.
+func (r *ruleFile) loadCredentials(now time.Time) error {
 	read := func(name string) ([]byte, error) {
 		if b, ok := r.upload.Files[name]; ok {
 			return b, nil
 		}
-		b, err := readFile(r.locate(name))
+		b, err := readFile(r.locate(name), maxCredential)
 		if err == nil {
 			r.upload.Files[name] = b
 		}
 		return b, err
 	}
 	var errs []error
-	negotiations := file.Negotiations()
-	for _, rule := range file.Rules {
-		n, ok := negotiations[rule.Name]
-		if !ok {
-			continue
-		}
+	for _, n := range negotiations(r.file) {
 		methods, err := credentials.Load(n, read)
 		if err != nil {
 			errs = append(errs, err)
@@ -90,7 +72,26 @@ func (r *ruleFile) loadCredentials(file *rules.File, now time.Time) error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		return badFile{errors.Join(errs...)}
+	}
+	return nil
+}
+
+// negotiations returns the rules of a file that negotiate, in its order, and
+// the default response.
+func negotiations(f *rules.File) []rules.Negotiation {
+	byName := f.Negotiations()
+	out := make([]rules.Negotiation, 0, len(byName)+1)
+	for i := range f.Rules {
+		if n, ok := byName[f.Rules[i].Name]; ok {
+			out = append(out, n)
+		}
+	}
+	if n, ok := f.DefaultResponse(); ok {
+		out = append(out, n)
+	}
+	return out
 }
 
 // locate returns the path of a file that the rule file names.
@@ -144,19 +145,19 @@ func (r *ruleFile) warnAboutReaders(n rules.Negotiation) error {
 	return nil
 }
 
-// readFile reads a file of bounded size.
-func readFile(path string) ([]byte, error) {
+// readFile reads a file of at most limit bytes.
+func readFile(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(b) > maxFile {
-		return nil, fmt.Errorf("%s is larger than %d bytes: name another file", path, maxFile)
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d bytes: name another file", path, limit)
 	}
 	return b, nil
 }
