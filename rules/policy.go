@@ -25,15 +25,21 @@ func (f *File) Entries(a Addresses) []filter.Entry {
 	out := make([]filter.Entry, 0, size)
 	for i := range f.Rules {
 		rule := &f.Rules[i]
-		if !rule.Enabled {
-			continue
+		if rule.Enabled {
+			out = x.appendRule(out, n, rule, at, 0, len(n.lists[rule.List].Filters))
 		}
-		l, action := n.lists[rule.List], n.actions[rule.Action]
-		e := filter.Entry{Name: rule.Name, List: l.Name, Forward: rule.Forward, Action: action.Action, Options: action.options()}
-		for j := range l.Filters {
-			e.Index, e.Position = j, at.at(l.Filters[j].Position)
-			out = x.appendEntries(out, &l.Filters[j], e, rule.Connections)
-		}
+	}
+	return out
+}
+
+// appendRule appends the specific filters of a rule, from one place in its list
+// to before another.
+func (x *expander) appendRule(out []filter.Entry, n *names, rule *Rule, at *place, from, to int) []filter.Entry {
+	l, action := n.lists[rule.List], n.actions[rule.Action]
+	e := filter.Entry{Name: rule.Name, List: l.Name, Forward: rule.Forward, Action: action.Action, Options: action.options()}
+	for j := from; j < to; j++ {
+		e.Index, e.Position = j, at.at(l.Filters[j].Position)
+		out = x.appendEntries(out, &l.Filters[j], e, rule.Connections)
 	}
 	return out
 }
