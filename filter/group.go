@@ -6,8 +6,8 @@ import (
 )
 
 // Group is a set of tuples of one shape whose filters have the same weight,
-// action and options. For a packet of the family the action of the first group with
-// a tuple that it matches is the decision: the policy as a series of exact
+// action and options. For a packet of the family the action of the first group
+// with a tuple that it matches is the decision: the policy as a series of exact
 // lookups.
 //
 // Which entry decides follows too, except between groups of the same weight
@@ -22,7 +22,7 @@ type Group struct {
 	// Mirror says in direction Forward, of a group that negotiates, that its
 	// packets come from the far end of the tunnel.
 	Mirror  bool
-	Tuples  []Tuple  // in order of decision, no two equal
+	Tuples  []Tuple  // no two equal
 	Entries []*Entry // for each tuple, the entry that it came from
 	Mirrors []bool   // for each tuple, whether it is of the entry's mirrored half
 }
@@ -30,7 +30,8 @@ type Group struct {
 // Groups returns the policy of one direction in order of decision: by weight,
 // then block before negotiate before permit, then IPv4 before IPv6, then the
 // shape that fixes more, then the order of the file. A filter with a limit has
-// groups of its own. A tuple is left out when an earlier group has it.
+// groups of its own. A tuple is left out when an earlier group has it. What
+// did not change by Replace is the same slice as before.
 // The caller must not change what is returned.
 func (s *SPD) Groups(d Direction) []Group { return s.directions[d-1].groups }
 
@@ -45,18 +46,34 @@ type groupKey struct {
 	limited *Entry
 }
 
-// groups collects tuples, which come in order of decision.
+// groups collects tuples.
 type groups struct {
 	direction Direction
 	list      []Group
 	at        map[groupKey]int
-	last      groupKey // of the last tuple, and where its group is
+	private   []bool   // of each of the list, whether its slices may be changed; nil when all may
+	last      groupKey // the key of the last tuple, and where its group is
 	lastAt    int
 }
 
-func (g *groups) add(h half, weight uint32, t *Tuple) {
+// newGroups begins with what an SPD before has.
+func newGroups(d Direction, before []Group) groups {
+	g := groups{direction: d, at: map[groupKey]int{}, lastAt: -1}
+	if before == nil {
+		return g
+	}
+	g.list, g.private = slices.Clone(before), make([]bool, len(before))
+	for i := range g.list {
+		x := &g.list[i]
+		g.at[g.key(half{entry: x.Entries[0], mirror: x.Mirrors[0]}, x.Shape)] = i
+	}
+	return g
+}
+
+// key returns the key of a tuple's group.
+func (g *groups) key(h half, s Shape) groupKey {
 	e := h.entry
-	k := groupKey{weight: weight, action: e.Action, options: e.Options, shape: t.Shape}
+	k := groupKey{weight: e.Weight(), action: e.Action, options: e.Options, shape: s}
 	if e.Options.Log {
 		k.name = e.Name
 	}
@@ -64,36 +81,62 @@ func (g *groups) add(h half, weight uint32, t *Tuple) {
 		k.limited = e
 	}
 	k.mirror = g.direction == Forward && e.Action == Negotiate && h.mirror
-	i := g.lastAt
-	if len(g.list) == 0 || k != g.last {
-		i = g.find(k, weight)
+	return k
+}
+
+func (g *groups) add(h half, t *Tuple) {
+	k := g.key(h, t.Shape)
+	if g.lastAt < 0 || k != g.last {
+		g.last, g.lastAt = k, g.find(k)
 	}
-	x := &g.list[i]
+	x := g.change(g.lastAt)
 	x.Tuples = append(x.Tuples, *t)
-	x.Entries = append(x.Entries, e)
+	x.Entries = append(x.Entries, h.entry)
 	x.Mirrors = append(x.Mirrors, h.mirror)
 }
 
 // find returns where the group of a key is, which it makes if need be.
-func (g *groups) find(k groupKey, weight uint32) int {
+func (g *groups) find(k groupKey) int {
 	i, ok := g.at[k]
 	if !ok {
 		i = len(g.list)
 		g.at[k] = i
-		g.list = append(g.list, Group{Weight: weight, Action: k.action, Options: k.options, Shape: k.shape, Name: k.name, Mirror: k.mirror})
+		g.list = append(g.list, Group{Weight: k.weight, Action: k.action, Options: k.options, Shape: k.shape, Name: k.name, Mirror: k.mirror})
+		if g.private != nil {
+			g.private = append(g.private, true)
+		}
 	}
-	g.last, g.lastAt = k, i
 	return i
+}
+
+// change returns a group of the list, for changing it.
+func (g *groups) change(i int) *Group {
+	x := &g.list[i]
+	if g.private != nil && !g.private[i] {
+		g.private[i] = true
+		x.Tuples, x.Entries, x.Mirrors = slices.Clone(x.Tuples), slices.Clone(x.Entries), slices.Clone(x.Mirrors)
+	}
+	return x
+}
+
+// remove takes a tuple of a half out of its group, which has it.
+func (g *groups) remove(h half, t *Tuple) {
+	x := g.change(g.find(g.key(h, t.Shape)))
+	i := slices.Index(x.Tuples, *t)
+	last := len(x.Tuples) - 1
+	x.Tuples[i], x.Entries[i], x.Mirrors[i] = x.Tuples[last], x.Entries[last], x.Mirrors[last]
+	x.Tuples, x.Entries, x.Mirrors = x.Tuples[:last], x.Entries[:last], x.Mirrors[:last]
 }
 
 // ordered returns the groups in order of decision.
 func (g *groups) ordered() []Group {
-	slices.SortStableFunc(g.list, func(a, b Group) int {
+	list := slices.DeleteFunc(g.list, func(x Group) bool { return len(x.Tuples) == 0 })
+	slices.SortStableFunc(list, func(a, b Group) int {
 		return cmp.Or(
 			cmp.Compare(b.Weight, a.Weight),
 			cmp.Compare(a.Action.precedence(), b.Action.precedence()),
 			a.Shape.compare(b.Shape),
 		)
 	})
-	return g.list
+	return list
 }

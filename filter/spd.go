@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 
@@ -44,7 +43,8 @@ func (e *Entry) String() string {
 // order in which they decide. It is immutable, and safe for concurrent use.
 type SPD struct {
 	settings   Settings
-	entries    []Entry // in order of decision
+	entries    []*Entry // in order of decision
+	places     []place  // of the entries, in the same order
 	directions [len(Directions)]directed
 }
 
@@ -56,46 +56,48 @@ type Settings struct {
 
 // directed is the policy of one direction.
 type directed struct {
-	halves   []half
+	halves   []half     // by number; one without an entry is of a filter that is gone
+	numbers  [][2]int32 // of the halves of each of SPD.entries, straight and mirrored; -1 for none
 	groups   []Group
-	families [2][]index // IPv4, IPv6; in order of their best rank
+	families [2][]*index // IPv4, IPv6; in order of their best rank
 }
 
-// half is an entry as it applies to one direction, straight or mirrored. Its
-// place in directed.halves is its rank: the lowest that matches decides.
+// half is an entry as it applies to one direction, straight or mirrored.
 type half struct {
 	entry  *Entry
 	mirror bool
+	rank   uint32 // the lowest that matches decides
 }
 
-// index finds the best half among all tuples of one shape.
+// index finds the best half among all tuples of one shape. It is shared by
+// SPDs that have it in common, and not changed once it is made.
 type index struct {
-	shape Shape
-	mask  key
-	best  uint32 // the lowest rank in it
-	ranks map[key]uint32
+	shape  Shape
+	mask   key
+	best   uint32 // the lowest rank in it
+	halves map[key]int32
+	others map[key][]int32 // halves that have a tuple too and are no better
 }
 
 // New makes the SPD of the entries, which stand in the order of the rule
 // file. It fails when an entry has no valid action or selector; the error
 // names the entry and wraps ErrSelector in the second case.
 func New(entries []Entry, settings Settings) (*SPD, error) {
-	s := &SPD{settings: settings, entries: make([]Entry, len(entries))}
-	order := make([]place, len(entries))
+	entries = slices.Clone(entries)
+	s := &SPD{settings: settings, entries: make([]*Entry, len(entries)), places: make([]place, len(entries))}
 	for i := range entries {
-		e := &entries[i]
-		if err := e.check(); err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", e.Position, e, err)
+		var err error
+		if s.places[i], err = entries[i].place(int32(i)); err != nil {
+			return nil, err
 		}
-		order[i] = place{^e.Weight(), e.Action.precedence(), int32(i)}
 	}
-	slices.SortFunc(order, place.compare)
-	for i, at := range order {
-		s.entries[i] = entries[at.index]
+	slices.SortFunc(s.places, place.compare)
+	for i, at := range s.places {
+		s.entries[i] = &entries[at.index]
 	}
 	var compiling sync.WaitGroup
 	for _, d := range Directions {
-		compiling.Go(func() { s.compile(d) })
+		compiling.Go(func() { s.directions[d-1] = compile(d, s.entries) })
 	}
 	compiling.Wait()
 	return s, nil
@@ -110,6 +112,15 @@ type place struct {
 
 func (p place) compare(q place) int {
 	return cmp.Or(cmp.Compare(p.lightness, q.lightness), cmp.Compare(p.precedence, q.precedence), cmp.Compare(p.index, q.index))
+}
+
+// place returns the place of an entry that stands somewhere in the file, or an
+// error unless it is one that an SPD accepts.
+func (e *Entry) place(index int32) (place, error) {
+	if err := e.check(); err != nil {
+		return place{}, fmt.Errorf("%s: %s: %w", e.Position, e, err)
+	}
+	return place{^e.Weight(), e.Action.precedence(), index}, nil
 }
 
 // check returns an error unless the entry is one that an SPD accepts.
@@ -133,60 +144,12 @@ func (e *Entry) check() error {
 	return nil
 }
 
-// compile cuts the entries into tuples, in order of decision, and files each
-// under its shape and in its group.
-func (s *SPD) compile(d Direction) {
-	dir := &s.directions[d-1]
-	shapes, groups := map[Shape]*index{}, groups{direction: d, at: map[groupKey]int{}}
-	dir.halves = make([]half, 0, len(s.entries))
-	var tuples []Tuple
-	var x *index // of the shape that the last tuple had: the next mostly has it too
-	for i := range s.entries {
-		e := &s.entries[i]
-		weight := e.Weight()
-		for _, mirror := range []bool{false, true} {
-			match, ok := e.Half(d, mirror)
-			if !ok {
-				continue
-			}
-			rank, h := uint32(len(dir.halves)), half{e, mirror}
-			dir.halves = append(dir.halves, h)
-			tuples = match.appendTuples(tuples[:0])
-			for j := range tuples {
-				t := &tuples[j]
-				if x == nil || x.shape != t.Shape {
-					if x = shapes[t.Shape]; x == nil {
-						x = &index{shape: t.Shape, mask: t.mask(), best: rank, ranks: map[key]uint32{}}
-						shapes[t.Shape] = x
-					}
-				}
-				k := t.key()
-				if _, decided := x.ranks[k]; !decided {
-					x.ranks[k] = rank
-					groups.add(h, weight, t)
-				}
-			}
-		}
-	}
-	dir.groups = groups.ordered()
-	for shape, x := range shapes {
-		f := &dir.families[0]
-		if shape.V6 {
-			f = &dir.families[1]
-		}
-		*f = append(*f, *x)
-	}
-	for _, f := range dir.families {
-		slices.SortFunc(f, func(a, b index) int { return cmp.Compare(a.best, b.best) })
-	}
-}
-
 // Settings returns what New was given.
 func (s *SPD) Settings() Settings { return s.settings }
 
 // Entries returns the entries in the order in which they decide, the most
 // specific first. The caller must not change them.
-func (s *SPD) Entries() []Entry { return s.entries }
+func (s *SPD) Entries() []*Entry { return s.entries }
 
 // Decision is the SPD's verdict on a packet.
 type Decision struct {
@@ -230,24 +193,23 @@ func (s *SPD) Lookup(c Context, p *packet.Packet) Decision {
 	if !p.Is4() {
 		family = 1
 	}
-	k, found := packetKey(p), uint32(math.MaxUint32)
+	k, best := packetKey(p), half{rank: noRank}
 	for i := range dir.families[family] {
-		x := &dir.families[family][i]
-		if x.best >= found {
+		x := dir.families[family][i]
+		if x.best >= best.rank {
 			break
 		}
 		if x.shape.Ports() && !p.HasPorts && !p.HasICMP || !x.shape.Connection.Contains(c.Interface) || !x.shape.Stage.Contains(c.State) {
 			continue
 		}
-		if rank, ok := x.ranks[k.and(&x.mask)]; ok && rank < found {
-			found = rank
+		if n, ok := x.halves[k.and(&x.mask)]; ok && dir.halves[n].rank < best.rank {
+			best = dir.halves[n]
 		}
 	}
-	if found == math.MaxUint32 {
+	if best.entry == nil {
 		return Decision{Action: Permit}
 	}
-	h := dir.halves[found]
-	return Decision{Action: h.entry.Action, Entry: h.entry, Mirror: h.mirror}
+	return Decision{Action: best.entry.Action, Entry: best.entry, Mirror: best.mirror}
 }
 
 // Matching returns the decisions that the filters would take which match a
@@ -256,8 +218,7 @@ func (s *SPD) Lookup(c Context, p *packet.Packet) Decision {
 // filter.
 func (s *SPD) Matching(c Context, p *packet.Packet) []Decision {
 	var out []Decision
-	for i := range s.entries {
-		e := &s.entries[i]
+	for _, e := range s.entries {
 		if mirror, ok := e.Match(c, p); ok {
 			out = append(out, Decision{Action: e.Action, Entry: e, Mirror: mirror})
 		}

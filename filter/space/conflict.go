@@ -31,7 +31,7 @@ func Conflicts[T comparable](p *Policy, outcome func(*filter.Entry) T) ([]Confli
 	entries := p.spd.Entries()
 	outcomes := make([]T, len(entries))
 	for i := range entries {
-		outcomes[i] = outcome(&entries[i])
+		outcomes[i] = outcome(entries[i])
 	}
 	c := conflicts{policy: p, find: search{work: maxWork}, at: map[[2]int32]int{}}
 	c.differ = func(i, j int32) bool { return outcomes[i] != outcomes[j] }

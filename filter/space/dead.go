@@ -35,7 +35,7 @@ func (p *Policy) Dead() ([]DeadFilter, error) {
 			continue
 		}
 		if first[n] == nil {
-			first[n] = &p.spd.Entries()[i]
+			first[n] = p.spd.Entries()[i]
 			order = append(order, n)
 		}
 		for k := range p.planes {

@@ -92,7 +92,7 @@ func (d *differ[T]) match() {
 	}
 	// Mostly all is the same but for a few entries.
 	same := func(i, j int) bool {
-		if d.key(Old, &old[i]) != d.key(New, &new[j]) {
+		if d.key(Old, old[i]) != d.key(New, new[j]) {
 			return false
 		}
 		d.mate[Old][i], d.mate[New][j] = int32(j), int32(i)
@@ -109,14 +109,14 @@ func (d *differ[T]) match() {
 	}
 	places := make(map[entryKey[T]][]int32, end-start)
 	for i := start; i < end; i++ {
-		k := d.key(Old, &old[i])
+		k := d.key(Old, old[i])
 		places[k] = append(places[k], int32(i))
 	}
 	candidate := make([]int32, len(new))
 	before := make([]int32, len(new)) // the entry before, in the longest run that ends here
 	var ends []int32                  // the last entries of runs of each length, the lowest there are
 	for j := start; j < end+shift; j++ {
-		k := d.key(New, &new[j])
+		k := d.key(New, new[j])
 		list := places[k]
 		if len(list) == 0 {
 			continue

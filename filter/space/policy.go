@@ -63,11 +63,10 @@ func Compile(s *filter.SPD) *Policy {
 }
 
 // numberFilters gives each entry a number that it shares with those of its filter.
-func numberFilters(entries []filter.Entry) []int32 {
+func numberFilters(entries []*filter.Entry) []int32 {
 	numbers := make(map[filterKey]int32, len(entries))
 	out := make([]int32, len(entries))
-	for i := range entries {
-		e := &entries[i]
+	for i, e := range entries {
 		k := filterKey{e.Name, e.List, e.Index}
 		n, ok := numbers[k]
 		if !ok {
@@ -115,9 +114,8 @@ func (p *Policy) compile(d filter.Direction) {
 
 // halves returns how many halves of the entries apply to a direction and
 // family, or somewhat more.
-func halves(entries []filter.Entry, d filter.Direction, v6 bool) (n int) {
-	for i := range entries {
-		e := &entries[i]
+func halves(entries []*filter.Entry, d filter.Direction, v6 bool) (n int) {
+	for _, e := range entries {
 		from, to := &e.Selector.From, &e.Selector.To
 		if e.Forward != (d == filter.Forward) || other(from, v6) || other(to, v6) {
 			continue
@@ -182,7 +180,7 @@ func (p *Policy) entry(l *layer) *filter.Entry {
 	if l.half < 0 {
 		return nil
 	}
-	return &p.spd.Entries()[l.half/2]
+	return p.spd.Entries()[l.half/2]
 }
 
 // decision returns what the layer at a place decides. The place after the
@@ -196,7 +194,7 @@ func (l *plane) decision(at int) filter.Decision {
 		s := l.layers[at].pick(first)
 		return l.spd.Decide(s.Context, &s.Packet)
 	}
-	e := &l.spd.Entries()[half/2]
+	e := l.spd.Entries()[half/2]
 	return filter.Decision{Action: e.Action, Entry: e, Mirror: half&1 != 0}
 }
 

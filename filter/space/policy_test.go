@@ -103,8 +103,7 @@ func checkDead(t testing.TB, seed uint64) int {
 			decides[key(d.Entry)] = true
 		}
 		for _, dead := range got {
-			for i := range s.Entries() {
-				e := &s.Entries()[i]
+			for _, e := range s.Entries() {
 				if key(e) != key(dead.Filter) {
 					continue
 				}
@@ -136,8 +135,8 @@ func checkDead(t testing.TB, seed uint64) int {
 		}
 	}
 	for _, e := range s.Entries() {
-		if !decides[key(&e)] && !dead[key(&e)] {
-			t.Fatalf("seed %d: %s decides nothing and is not dead", seed, &e)
+		if !decides[key(e)] && !dead[key(e)] {
+			t.Fatalf("seed %d: %s decides nothing and is not dead", seed, e)
 		}
 	}
 	return len(got)

@@ -28,6 +28,7 @@ func TestLayers(t *testing.T) {
 	}{
 		{"filter/packet", "", "", ""},
 		{"filter", "filter/packet", "", "sync"},
+		{"filter/space", "filter filter/packet", "", "sync sync/atomic"},
 		{"rules", "filter filter/packet ipsec", "github.com/goccy/go-yaml", "time"},
 		{"ipsec", "filter", "", ""},
 		{"ipsec/xform", "ipsec", "golang.org/x/crypto", "sync"},
@@ -37,7 +38,8 @@ func TestLayers(t *testing.T) {
 		{"ipsec/ike/ikev2", "ipsec ipsec/ike ipsec/ike/wire ipsec/xform", "", "time"},
 
 		// Edges: what they may know of us.
-		{"filter/nft", "filter", "github.com/google/nftables github.com/mdlayher/netlink golang.org/x/sys", "os"},
+		{"filter/nft", "filter", "github.com/google/nftables github.com/mdlayher/netlink golang.org/x/sys", "os time"},
+		{"filter/nft/foreign", "filter filter/packet", "github.com/google/nftables github.com/mdlayher/netlink golang.org/x/sys", "time"},
 		{"ipsec/ipsock", "", "golang.org/x/net golang.org/x/sys", "net sync syscall"},
 		{"ipsec/ike/udp", "ipsec/ipsock", "golang.org/x/sys", "sync"},
 		{"nfq", "filter filter/packet ipsec", "github.com/florianl/go-nfqueue github.com/vishvananda/netlink golang.org/x/sys", "log/slog net os sync sync/atomic time"},

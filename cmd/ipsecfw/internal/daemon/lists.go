@@ -49,8 +49,7 @@ func (c *control) Filters() []api.Filter {
 	written := p.written()
 	var out []api.Filter
 	at := map[filterName]int{}
-	for i := range p.spd.Entries() {
-		e := &p.spd.Entries()[i]
+	for _, e := range p.spd.Entries() {
 		k := filterName{e.Name, e.Index}
 		n, known := at[k]
 		if !known {
@@ -96,8 +95,7 @@ func (c *control) SpecificFilters() []api.Filter {
 	}
 	entries, counters := pl.policy.Load().spd.Entries(), pl.counters()
 	out := make([]api.Filter, len(entries))
-	for i := range entries {
-		e := &entries[i]
+	for i, e := range entries {
 		out[i] = listed(e)
 		out[i].Order, out[i].Packets, out[i].Bytes = i+1, counters[e].Packets, counters[e].Bytes
 	}
@@ -235,6 +233,3 @@ func (c *control) Status() api.Status {
 	}
 	return s
 }
-
-// Warnings implements api.Engine.
-func (c *control) Warnings() []string { return nil }

@@ -117,8 +117,7 @@ func combine(parts []*part, addresses rules.Addresses, generation uint64) (*poli
 	if err := v.Errors(); err != nil {
 		return nil, invalid(err)
 	}
-	for i := range p.spd.Entries() {
-		e := &p.spd.Entries()[i]
+	for _, e := range p.spd.Entries() {
 		if n := p.rules[e.Name]; n != nil && e.Action == filter.Negotiate {
 			p.secured = append(p.secured, secured{e, n, waysOf(e)})
 		}
