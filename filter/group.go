@@ -54,6 +54,7 @@ type groups struct {
 	private   []bool   // of each of the list, whether its slices may be changed; nil when all may
 	last      groupKey // the key of the last tuple, and where its group is
 	lastAt    int
+	free      map[int][]int // by place in the list, the places of tuples that are gone
 }
 
 // newGroups begins with what an SPD before has.
@@ -90,6 +91,14 @@ func (g *groups) add(h half, t *Tuple) {
 		g.last, g.lastAt = k, g.find(k)
 	}
 	x := g.change(g.lastAt)
+	// What takes another's place stands where that stood: most of two policies
+	// is then in the same place.
+	if free := g.free[g.lastAt]; len(free) > 0 {
+		i := free[len(free)-1]
+		g.free[g.lastAt] = free[:len(free)-1]
+		x.Tuples[i], x.Entries[i], x.Mirrors[i] = *t, h.entry, h.mirror
+		return
+	}
 	x.Tuples = append(x.Tuples, *t)
 	x.Entries = append(x.Entries, h.entry)
 	x.Mirrors = append(x.Mirrors, h.mirror)
@@ -121,15 +130,34 @@ func (g *groups) change(i int) *Group {
 
 // remove takes a tuple of a half out of its group, which has it.
 func (g *groups) remove(h half, t *Tuple) {
-	x := g.change(g.find(g.key(h, t.Shape)))
-	i := slices.Index(x.Tuples, *t)
-	last := len(x.Tuples) - 1
-	x.Tuples[i], x.Entries[i], x.Mirrors[i] = x.Tuples[last], x.Entries[last], x.Mirrors[last]
-	x.Tuples, x.Entries, x.Mirrors = x.Tuples[:last], x.Entries[:last], x.Mirrors[:last]
+	at := g.find(g.key(h, t.Shape))
+	x := g.change(at)
+	if g.free == nil {
+		g.free = map[int][]int{}
+	}
+	for i := range x.Tuples { // of several that are equal all but one are gone
+		if x.Tuples[i] == *t && !slices.Contains(g.free[at], i) {
+			g.free[at] = append(g.free[at], i)
+			return
+		}
+	}
+}
+
+// compact closes the gaps that are left.
+func (g *groups) compact() {
+	for at, free := range g.free {
+		x := &g.list[at]
+		slices.Sort(free)
+		for _, i := range slices.Backward(free) {
+			x.Tuples, x.Entries, x.Mirrors = slices.Delete(x.Tuples, i, i+1), slices.Delete(x.Entries, i, i+1), slices.Delete(x.Mirrors, i, i+1)
+		}
+	}
+	g.free = nil
 }
 
 // ordered returns the groups in order of decision.
 func (g *groups) ordered() []Group {
+	g.compact()
 	list := slices.DeleteFunc(g.list, func(x Group) bool { return len(x.Tuples) == 0 })
 	slices.SortStableFunc(list, func(a, b Group) int {
 		return cmp.Or(

@@ -110,3 +110,38 @@ func (h *Half) appendTuples(out []Tuple) []Tuple {
 	}
 	return out
 }
+
+// Overlaps reports whether there may be a packet that both filters match. It
+// does not look at interfaces and connections, and so may say that there is
+// when there is none, but never the reverse.
+func (e *Entry) Overlaps(f *Entry) bool {
+	for _, d := range Directions {
+		for _, mirror := range []bool{false, true} {
+			a, ok := e.Half(d, mirror)
+			if !ok {
+				continue
+			}
+			for _, mirror := range []bool{false, true} {
+				if b, ok := f.Half(d, mirror); ok && a.overlaps(&b) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func (h *Half) overlaps(x *Half) bool {
+	return h.Src.overlaps(x.Src) && h.Dst.overlaps(x.Dst) &&
+		(!h.HasProtocol || !x.HasProtocol || h.Protocol == x.Protocol) &&
+		h.SrcPorts.overlaps(x.SrcPorts) && h.DstPorts.overlaps(x.DstPorts) &&
+		(!h.ICMP.HasType || !x.ICMP.HasType || h.ICMP.Type == x.ICMP.Type)
+}
+
+func (s Side) overlaps(t Side) bool {
+	return s.kind != SideAddresses || t.kind != SideAddresses || s.Contains(t.first) || t.Contains(s.first)
+}
+
+func (r PortRange) overlaps(s PortRange) bool {
+	return r.Any() || s.Any() || r.Lo <= s.Hi && s.Lo <= r.Hi
+}

@@ -344,6 +344,14 @@ func TestAgainstBruteForce(t *testing.T) {
 			if want != nil {
 				decided++
 			}
+			for i := range entries {
+				for j := range entries[:i] {
+					_, one := entries[i].Match(c, &p)
+					if _, both := entries[j].Match(c, &p); one && both && (!entries[i].Overlaps(&entries[j]) || !entries[j].Overlaps(&entries[i])) {
+						t.Fatalf("policy %d, %+v %+v: %v and %v do not overlap", n, c, p, &entries[i], &entries[j])
+					}
+				}
+			}
 			matching := append(s.Matching(c, &p), Decision{Action: Permit})
 			if matching[0] != got {
 				t.Fatalf("policy %d, %+v %+v: the first that matches is %s, Lookup says %s", n, c, p, matching[0].Why(), got.Why())

@@ -28,7 +28,7 @@ func TestLayers(t *testing.T) {
 	}{
 		{"filter/packet", "", "", ""},
 		{"filter", "filter/packet", "", "sync"},
-		{"filter/space", "filter filter/packet", "", "sync sync/atomic"},
+		{"filter/space", "filter filter/packet", "", "runtime sync sync/atomic"},
 		{"rules", "filter filter/packet ipsec", "github.com/goccy/go-yaml", "time"},
 		{"ipsec", "filter", "", ""},
 		{"ipsec/xform", "ipsec", "golang.org/x/crypto", "sync"},

@@ -16,36 +16,26 @@ import (
 )
 
 // change puts a policy in force in place of the one that is, or changes
-// nothing. It returns how many connections it cut. What is loaded already may
-// be given. The caller holds c.mu.
-func (c *control) change(ctx context.Context, next kept, loaded ...*part) (cut int, err error) {
+// nothing. It returns how many connections it cut. The part that is new may be
+// given, and what it is an edit of. The caller holds c.mu.
+func (c *control) change(ctx context.Context, next kept, loaded *part, e *edit) (cut int, err error) {
 	if next.none() {
 		return 0, c.clear()
 	}
-	parts, err := c.load(next.policies, loaded)
-	if err != nil {
+	writing := c.writing(next)
+	p, err := c.policy(ctx, next.policies, loaded, e)
+	staged := <-writing
+	defer staged.discard()
+	if err = errors.Join(err, staged.err); err != nil {
 		return 0, err
 	}
-	addresses, err := c.look(ctx, parts)
-	if err != nil {
-		return 0, err
-	}
-	p, err := combine(parts, addresses, c.generation+1)
-	if err != nil {
-		return 0, err
-	}
-	commit, discard, err := c.state.stage(next)
-	if err != nil {
-		return 0, err
-	}
-	defer discard()
 	pl := c.plant
 	if pl == nil {
 		if pl, err = c.start(p); err != nil {
 			return 0, err
 		}
 	}
-	if err := c.enforce(p, commit); err != nil {
+	if err := c.enforce(p, staged.commit); err != nil {
 		if c.plant == nil {
 			err = errors.Join(err, pl.stop())
 		}
@@ -55,9 +45,43 @@ func (c *control) change(ctx context.Context, next kept, loaded ...*part) (cut i
 	return c.inForce(pl, p), nil
 }
 
-// load returns the parts of a policy, those that are in force without reading
-// them again.
-func (c *control) load(ps policies, loaded []*part) ([]*part, error) {
+// writing stages what is to be kept while other things are done: a disk takes
+// its time.
+func (c *control) writing(next kept) <-chan stagedState {
+	done := make(chan stagedState, 1)
+	go func() {
+		commit, discard, err := c.state.stage(next)
+		if err != nil {
+			discard = func() {}
+		}
+		done <- stagedState{commit, discard, err}
+	}()
+	return done
+}
+
+// stagedState is what state.stage returns.
+type stagedState struct {
+	commit  func() error
+	discard func()
+	err     error
+}
+
+// policy makes the policy of rule files.
+func (c *control) policy(ctx context.Context, ps policies, loaded *part, e *edit) (*policy, error) {
+	parts, err := c.load(ps, loaded)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := c.look(ctx, parts)
+	if err != nil {
+		return nil, err
+	}
+	return c.combine(e, parts, addresses)
+}
+
+// load returns the parts of a policy, those that are in force or given without
+// reading them again.
+func (c *control) load(ps policies, loaded ...*part) ([]*part, error) {
 	if c.plant != nil {
 		loaded = append(loaded, c.plant.policy.Load().parts...)
 	}
@@ -66,7 +90,7 @@ func (c *control) load(ps policies, loaded []*part) ([]*part, error) {
 		if up == nil {
 			continue
 		}
-		if i := slices.IndexFunc(loaded, func(x *part) bool { return x.upload == up }); i >= 0 {
+		if i := slices.IndexFunc(loaded, func(x *part) bool { return x != nil && x.upload == up }); i >= 0 {
 			parts = append(parts, loaded[i])
 			continue
 		}
@@ -202,7 +226,7 @@ func (c *control) resume(ctx context.Context, k kept) error {
 			return err
 		}
 	}
-	parts, err := c.load(k.policies, nil)
+	parts, err := c.load(k.policies)
 	if err != nil {
 		return err
 	}

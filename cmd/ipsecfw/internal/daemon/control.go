@@ -42,7 +42,7 @@ func (c *control) Apply(ctx context.Context, a api.Application) (api.Applied, er
 		return api.Applied{}, &api.Error{Code: api.CodeBadRequest, Message: fmt.Sprintf("%d seconds are no time to confirm in", a.ConfirmSeconds), Hint: "choose up to " + maxConfirm.String()}
 	}
 	up := a.Policy
-	x, err := load(&up)
+	x, e, err := c.read(&up)
 	if err != nil {
 		return api.Applied{}, err
 	}
@@ -58,7 +58,7 @@ func (c *control) Apply(ctx context.Context, a api.Application) (api.Applied, er
 			next.Trial.Before = c.kept.Trial.Before
 		}
 	}
-	cut, err := c.change(ctx, next, x)
+	cut, err := c.change(ctx, next, x, e)
 	if err != nil {
 		return api.Applied{}, err
 	}
@@ -67,6 +67,19 @@ func (c *control) Apply(ctx context.Context, a api.Application) (api.Applied, er
 		out.ConfirmBy = &next.Trial.Until
 	}
 	return out, nil
+}
+
+// read reads an upload, as an edit of what is in force if it is one.
+func (c *control) read(up *api.Policy) (*part, *edit, error) {
+	if c.plant != nil {
+		for _, x := range c.plant.policy.Load().parts {
+			if e := editOf(x, up); e != nil {
+				return e.to, e, nil
+			}
+		}
+	}
+	x, err := load(up)
+	return x, nil, err
 }
 
 // Confirm implements api.Engine.
@@ -94,7 +107,7 @@ func (c *control) Unapply(ctx context.Context, persistent bool) error {
 	if persistent {
 		next.Persistent = nil
 	}
-	_, err := c.change(ctx, next)
+	_, err := c.change(ctx, next, nil, nil)
 	return err
 }
 

@@ -117,12 +117,19 @@ func combine(parts []*part, addresses rules.Addresses, generation uint64) (*poli
 	if err := v.Errors(); err != nil {
 		return nil, invalid(err)
 	}
+	p.secured = p.securing()
+	return p, nil
+}
+
+// securing works out what p.secured is.
+func (p *policy) securing() []secured {
+	var out []secured
 	for _, e := range p.spd.Entries() {
 		if n := p.rules[e.Name]; n != nil && e.Action == filter.Negotiate {
-			p.secured = append(p.secured, secured{e, n, waysOf(e)})
+			out = append(out, secured{e, n, waysOf(e)})
 		}
 	}
-	return p, nil
+	return out
 }
 
 func invalid(err error) error {
