@@ -51,9 +51,9 @@ type Verifying struct {
 
 // Authenticate checks what a peer says and proves with whichever of the
 // methods fits. It returns that method, and how the peer proved itself. An
-// empty peerID means any identity that authenticates. The error wraps
-// ErrAuthentication.
-func Authenticate(methods []AuthMethod, peerID string, v Verifying) (used AuthMethod, how string, err error) {
+// empty peerID means any identity that authenticates, and no group that it may
+// be anyone's. The error wraps ErrAuthentication.
+func Authenticate(methods []AuthMethod, peerID string, peers *PeerGroup, v Verifying) (used AuthMethod, how string, err error) {
 	if peerID != "" && !SameID(peerID, v.ID) {
 		return nil, "", fmt.Errorf("%w: the peer is %s, and the policy wants %s", ErrAuthentication, v.ID, peerID)
 	}
@@ -63,10 +63,25 @@ func Authenticate(methods []AuthMethod, peerID string, v Verifying) (used AuthMe
 			continue
 		}
 		if how, err = m.Verify(v); err == nil {
+			err = inGroup(m, peers, v)
+		}
+		if err == nil {
 			return m, how, nil
 		}
 	}
 	return nil, "", err
+}
+
+// inGroup checks whether a peer whom a method has verified is of a group.
+func inGroup(m AuthMethod, peers *PeerGroup, v Verifying) error {
+	if _, ok := certificate(m); !ok || peers == nil {
+		return peers.admits(v.ID, nil)
+	}
+	c, err := x509.ParseCertificate(v.Certs[0])
+	if err != nil {
+		return fmt.Errorf("%w: the certificate of %s: %w", ErrAuthentication, v.ID, err)
+	}
+	return peers.admits(v.ID, c)
 }
 
 // SameMethods reports whether two lists hold the same keys, certificates and

@@ -45,7 +45,7 @@ type MachineConfig struct {
 }
 
 // Event is what happens to a machine: Datagram, Acquire, Tick, Probe,
-// DeleteChild or Close.
+// RekeyChild, DeleteChild or Close.
 type Event interface{ event() }
 
 // Datagram is an IKE message that arrived, without the non-ESP marker. The
@@ -56,7 +56,8 @@ type Datagram struct {
 }
 
 // Acquire asks for a Child SA. The first one on a new machine starts the
-// IKE SA.
+// IKE SA. One that the IKE SA has no room for fails with ErrFull, and is for
+// another.
 type Acquire struct {
 	Child ChildPolicy
 	// Local and Remote are the selectors of the packet that asked, the
@@ -73,6 +74,10 @@ type Tick struct{}
 // It does so at most once in ten seconds.
 type Probe struct{}
 
+// RekeyChild begins to replace one Child SA, named by our inbound SPI, unless
+// that is on its way already or the SA is being deleted.
+type RekeyChild struct{ InSPI ipsec.SPI }
+
 // DeleteChild removes one Child SA, named by our inbound SPI, and tells the
 // peer.
 type DeleteChild struct{ InSPI ipsec.SPI }
@@ -88,6 +93,7 @@ func (Datagram) event()    {}
 func (Acquire) event()     {}
 func (Tick) event()        {}
 func (Probe) event()       {}
+func (RekeyChild) event()  {}
 func (DeleteChild) event() {}
 func (Close) event()       {}
 
@@ -136,7 +142,8 @@ type Changed struct{ Peer PeerInfo }
 // Failed says that a negotiation ended without an SA. With Whole set the IKE
 // SA failed, and with it all that was asked of the machine, and Closed will
 // follow, perhaps later, as the machine still answers a peer that did not
-// hear the refusal. Without it, only the Child SA for Policy failed.
+// hear the refusal. Without it, only the Child SA for Policy failed, and if
+// Why is ErrFull, another IKE SA would do.
 type Failed struct {
 	Policy string // the rule whose packets are waiting; empty if the peer asked
 	Whole  bool

@@ -31,7 +31,8 @@ type DataPath interface {
 	// Remove ends the pair with an inbound SPI, which may be unknown.
 	Remove(in ipsec.SPI, reason string)
 	// Failed says that there will be no SA for the packets that wait for the
-	// rule policy and the peer remote.
+	// rule policy and the peer remote. The error is ErrNoIKE if the peer seems
+	// to speak no IKE, and only then.
 	Failed(policy string, remote netip.Addr, err error)
 }
 
@@ -67,6 +68,7 @@ type Manager struct {
 	bySPI    map[uint64]*entry  // by each of our IKE SPIs
 	byInit   map[initKey]*entry // by what a peer began
 	halfOpen int
+	ending   bool // CloseAll has begun
 	clock    clock
 	flows    map[flow]*attempt
 	cookies  *Cookies
@@ -82,6 +84,9 @@ type entry struct {
 	began         time.Time
 	established   bool
 	closing       bool
+	full          bool // it takes no more Child SAs
+	introduced    bool // we have told the peer on it who we are
+	asked         bool // a message to the peer has left this host
 	info          PeerInfo
 	children      []ChildInfo
 	spis          []uint64
@@ -163,6 +168,9 @@ func (m *Manager) work() {
 	for _, call := range mail.calls {
 		call()
 	}
+	for in := range mail.rekeys {
+		m.feedChild(in, RekeyChild{InSPI: in})
+	}
 	for _, a := range mail.acquires {
 		m.acquire(a)
 	}
@@ -231,8 +239,10 @@ func (m *Manager) UnknownSPI(local, remote netip.AddrPort, spi ipsec.SPI) {
 
 // SetPolicies puts other policies in force, for what is negotiated from now
 // on. IKE SAs with peers that no rule concerns any more, or that would have to
-// authenticate in another way, are closed; deleting Child SAs of rules that
-// are gone is the caller's affair.
+// authenticate in another way, are closed. Once it has returned, no Child SA is
+// installed by a rule as it was before, even if its negotiation had begun by
+// then: it fails with ErrPolicyChanged. Deleting those that stood already is
+// the caller's affair.
 func (m *Manager) SetPolicies(p Policies) {
 	m.call(context.Background(), func() {
 		m.cfg.Policies = p
@@ -251,7 +261,7 @@ func (m *Manager) SetPolicies(p Policies) {
 // sameAuthentication reports whether both ends would prove the same under two
 // policies.
 func sameAuthentication(p, q Policy) bool {
-	return p.LocalID == q.LocalID && p.PeerID == q.PeerID && SameMethods(p.Auth, q.Auth)
+	return p.LocalID == q.LocalID && p.PeerID == q.PeerID && p.Peers.equal(q.Peers) && SameMethods(p.Auth, q.Auth)
 }
 
 // Peers lists the IKE SAs whose peers are authenticated, the oldest first.
@@ -270,22 +280,34 @@ func (m *Manager) Peers() []PeerStatus {
 
 // DeleteChild deletes the Child SA with an inbound SPI and tells the peer.
 func (m *Manager) DeleteChild(in ipsec.SPI) {
-	m.call(context.Background(), func() {
-		for e := range m.entries {
-			if slices.ContainsFunc(e.children, func(c ChildInfo) bool { return c.In == in }) {
-				m.feed(e, DeleteChild{InSPI: in})
-				return
-			}
+	m.call(context.Background(), func() { m.feedChild(in, DeleteChild{InSPI: in}) })
+}
+
+// RekeyChild begins to replace the Child SA with an inbound SPI, as when it has
+// carried nearly as much as it may. It returns at once, and does nothing about
+// an SA that is unknown, being replaced or being deleted: it may be called
+// again and again.
+func (m *Manager) RekeyChild(in ipsec.SPI) { m.inbox.putRekey(in) }
+
+// feedChild gives an event to the machine that has a Child SA, if any has it.
+func (m *Manager) feedChild(in ipsec.SPI, ev Event) {
+	for e := range m.entries {
+		if slices.ContainsFunc(e.children, func(c ChildInfo) bool { return c.In == in }) {
+			m.feed(e, ev)
+			return
 		}
-	})
+	}
 }
 
 // CloseAll deletes all SAs, tells the peers, and waits for their answers or
-// for the end of ctx, whose error it returns.
+// for the end of ctx, whose error it returns. From its beginning on, the
+// Manager takes up nothing new: peers that begin get no answer, and what
+// packets need fails with ErrClosed.
 func (m *Manager) CloseAll(ctx context.Context) error {
 	left := 0
 	closed := make(chan struct{})
 	m.call(ctx, func() {
+		m.ending = true
 		left = len(m.entries)
 		if left == 0 {
 			close(closed)

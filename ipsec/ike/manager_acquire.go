@@ -21,6 +21,7 @@ type wanted struct {
 // attempt is a flow's negotiation, or the memory of one that failed.
 type attempt struct {
 	entry   *entry    // nil when it failed
+	what    Acquire   // that an entry was asked for
 	again   time.Time // the next may not begin before
 	backoff time.Duration
 	why     error
@@ -38,6 +39,9 @@ func (m *Manager) acquire(w wanted) {
 	now := m.cfg.Now()
 	a := m.flows[w.flow]
 	switch {
+	case m.ending:
+		m.cfg.DataPath.Failed(w.flow.policy, w.flow.remote, fmt.Errorf("%w: this host ends its SAs", ErrClosed))
+		return
 	case a != nil && a.entry != nil:
 		return // under way
 	case a != nil && now.Before(a.again):
@@ -48,28 +52,35 @@ func (m *Manager) acquire(w wanted) {
 		a = new(attempt)
 		m.flows[w.flow] = a
 	}
-	e := m.entryFor(w.flow.local, w.flow.remote)
+	a.what = w.what
+	m.begin(w.flow, a)
+}
+
+// begin gives a flow to an IKE SA that has room for it, or to a new one.
+func (m *Manager) begin(f flow, a *attempt) {
+	e := m.entryFor(f.local, f.remote)
 	if e == nil {
-		policy, ok := m.cfg.Policies.Peer(w.flow.local, w.flow.remote)
+		policy, ok := m.cfg.Policies.Peer(f.local, f.remote)
 		if !ok {
-			m.failFlow(w.flow, fmt.Errorf("no rule concerns the peer %s", w.flow.remote))
+			m.failFlow(f, fmt.Errorf("no rule concerns the peer %s", f.remote))
 			return
 		}
-		e = m.newEntry(w.flow.local, w.flow.remote, policy)
-		e.machine = m.cfg.Initiator(m.machineConfig(e, netip.AddrPortFrom(w.flow.local, portIKE), netip.AddrPortFrom(w.flow.remote, portIKE), policy))
+		e = m.newEntry(f.local, f.remote, policy)
+		e.machine = m.cfg.Initiator(m.machineConfig(e, netip.AddrPortFrom(f.local, portIKE), netip.AddrPortFrom(f.remote, portIKE), policy))
 	}
 	a.entry = e
-	m.feed(e, w.what)
+	m.feed(e, a.what)
 }
 
 const portIKE = 500
 
 // entryFor returns the IKE SA that another Child SA for a peer should belong
-// to: the youngest that is established, or one that we are negotiating.
+// to: the youngest that is established, or one that we are negotiating, and
+// that is not known to be full.
 func (m *Manager) entryFor(local, remote netip.Addr) *entry {
 	var best *entry
 	for e := range m.entries {
-		if e.local != local || e.remote != remote || e.closing || !e.established && e.init != (initKey{}) {
+		if e.local != local || e.remote != remote || e.closing || e.full || !e.established && e.init != (initKey{}) {
 			continue
 		}
 		if best == nil || e.established && !best.established || e.established == best.established && e.began.After(best.began) {
@@ -97,6 +108,15 @@ func (m *Manager) failFlow(f flow, why error) {
 	a.backoff = min(max(2*a.backoff, minBackoff), maxBackoff)
 	a.again = m.cfg.Now().Add(a.backoff)
 	m.cfg.DataPath.Failed(f.policy, f.remote, why)
+}
+
+// moveFlows gives all flows that wait for an entry to another one.
+func (m *Manager) moveFlows(e *entry) {
+	for f, a := range m.flows {
+		if a.entry == e {
+			m.begin(f, a)
+		}
+	}
 }
 
 // failFlows fails all flows that wait for an entry.

@@ -3,6 +3,7 @@ package ike
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -56,10 +57,13 @@ func (m *Manager) newIKESPI(e *entry) uint64 {
 	}
 }
 
-// firstContact reports whether there is no other IKE SA with an entry's peer.
+// firstContact reports whether an entry is the first one by which we tell its
+// peer who we are. Of several that we begin at once it is only that one which
+// says so: what the peer has of the others is younger, and stays.
 func (m *Manager) firstContact(e *entry) bool {
+	e.introduced = true
 	for o := range m.entries {
-		if o != e && o.established && o.remote == e.remote && o.local == e.local {
+		if o != e && (o.established || o.introduced) && o.remote == e.remote && o.local == e.local {
 			return false
 		}
 	}
@@ -90,7 +94,9 @@ func (m *Manager) feed(e *entry, ev Event) bool {
 func (m *Manager) carryOut(e *entry, x Effect) {
 	switch x := x.(type) {
 	case Send:
-		m.send(x.Local, x.Remote, x.Data)
+		if m.send(x.Local, x.Remote, x.Data) {
+			e.asked = true
+		}
 	case InstallChild:
 		m.install(e, x)
 	case RemoveChild:
@@ -115,10 +121,13 @@ func (m *Manager) carryOut(e *entry, x Effect) {
 	}
 }
 
-func (m *Manager) send(local, remote netip.AddrPort, data []byte) {
-	if err := m.cfg.Transport.Send(local, remote, data); err != nil && m.limits.warnings.allow(remote.Addr(), m.cfg.Now()) {
+// send reports whether a message has left this host.
+func (m *Manager) send(local, remote netip.AddrPort, data []byte) bool {
+	err := m.cfg.Transport.Send(local, remote, data)
+	if err != nil && m.limits.warnings.allow(remote.Addr(), m.cfg.Now()) {
 		m.cfg.Log.Warn("IKE message not sent", "peer", remote, "error", err)
 	}
+	return err == nil
 }
 
 func (m *Manager) install(e *entry, x InstallChild) {
@@ -161,18 +170,33 @@ func (m *Manager) establish(e *entry, x Established) {
 }
 
 func (m *Manager) failed(e *entry, x Failed) {
+	if !e.asked && errors.Is(x.Why, ErrNoIKE) { // who was not asked may speak it
+		x.Why = fmt.Errorf("%w: no message to %s could be sent", ErrNoAnswer, e.remote)
+	}
+	f := flow{x.Policy, e.local, e.remote}
+	a := m.flows[f]
+	if a != nil && a.entry != e {
+		a = nil
+	}
+	if !x.Whole && a != nil && !m.ending && errors.Is(x.Why, ErrFull) {
+		m.cfg.Log.Debug("IKE SA has no room for a Child SA", "peer", e.remote, "rule", x.Policy, "reason", x.Why)
+		e.full = true
+		m.begin(f, a)
+		return
+	}
 	if e.init == (initKey{}) || m.limits.warnings.allow(e.remote, m.cfg.Now()) {
 		m.cfg.Log.Warn("IKE negotiation failed", "peer", e.remote, "rule", x.Policy, "error", x.Why)
 	}
 	switch {
 	case x.Whole:
 		e.closing = true
-		m.failFlows(e, x.Why)
-	case x.Policy != "":
-		f := flow{x.Policy, e.local, e.remote}
-		if a := m.flows[f]; a != nil && a.entry == e {
-			m.failFlow(f, x.Why)
+		if o := m.entryFor(e.local, e.remote); o != nil && o.established && errors.Is(x.Why, ErrNoIKE) {
+			m.moveFlows(e) // the peer does speak IKE: it has begun itself
+		} else {
+			m.failFlows(e, x.Why)
 		}
+	case a != nil:
+		m.failFlow(f, x.Why)
 	}
 }
 

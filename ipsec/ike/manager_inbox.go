@@ -20,6 +20,7 @@ type inbox struct {
 // mail is what was in the inbox.
 type mail struct {
 	calls     []func()
+	rekeys    map[ipsec.SPI]struct{}
 	acquires  []wanted
 	datagrams []Datagram
 	unknown   []unknown
@@ -34,6 +35,7 @@ type unknown struct {
 const (
 	maxDatagrams = 1024
 	maxAcquires  = 4096
+	maxRekeys    = 4096
 	maxUnknown   = 64
 )
 
@@ -68,6 +70,17 @@ func (b *inbox) putAcquire(w wanted) {
 		if !b.asked[w.flow] && len(m.acquires) < maxAcquires {
 			b.asked[w.flow] = true
 			m.acquires = append(m.acquires, w)
+		}
+	})
+}
+
+func (b *inbox) putRekey(in ipsec.SPI) {
+	b.put(func(m *mail) {
+		if m.rekeys == nil {
+			m.rekeys = make(map[ipsec.SPI]struct{})
+		}
+		if len(m.rekeys) < maxRekeys {
+			m.rekeys[in] = struct{}{}
 		}
 	})
 }

@@ -54,6 +54,10 @@ func (m *Manager) routeInit(d Datagram, h wire.Header) {
 		m.feed(e, d)
 		return
 	}
+	if m.ending {
+		m.cfg.Log.Debug("IKE_SA_INIT while this host ends its SAs", "peer", d.Remote)
+		return
+	}
 	if m.bySPI[h.SPIi] != nil {
 		// Somebody reflects our own request: with a key that both ends share
 		// we would authenticate to ourselves.

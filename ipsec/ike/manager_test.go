@@ -29,6 +29,8 @@ type rules struct {
 	peers    []netip.Addr
 	children []ike.ChildPolicy
 	forceUDP bool
+	patience time.Duration
+	most     int // Child SAs of one IKE SA
 }
 
 func (r rules) Peer(_, remote netip.Addr) (ike.Policy, bool) {
@@ -36,6 +38,7 @@ func (r rules) Peer(_, remote netip.Addr) (ike.Policy, bool) {
 		Auth:     key(r.secret),
 		LocalID:  r.localID,
 		ForceUDP: r.forceUDP,
+		Patience: r.patience, MaxChildren: r.most,
 	}, slices.Contains(r.peers, remote)
 }
 

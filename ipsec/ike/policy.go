@@ -2,6 +2,7 @@ package ike
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
@@ -34,26 +35,36 @@ type Policy struct {
 	Peers     *PeerGroup       // whom the peer must belong to; nil for anyone who authenticates
 	// Patience is how long the first message of an IKE SA that we begin may
 	// stay without any answer before what asked for it fails with ErrNoIKE; 0
-	// for as long as it is sent again.
+	// for as long as it is sent again, which is the most.
 	Patience time.Duration
-	// MaxChildren is how many Child SAs an IKE SA may have, those that replace
-	// others not counted; 0 for any number.
+	// MaxChildren is how many Child SAs may ever be made on an IKE SA by either
+	// end, those that replace others not counted; 0 for any number. More of
+	// them get an IKE SA of their own, and one that has had all and has none
+	// any more is deleted. 1 gives each Child SA a key exchange that it shares
+	// with no other.
 	MaxChildren int
 	Liveness    time.Duration // after how much silence the peer is asked whether it lives; 0 for 30 s
 	Lifetime    time.Duration // after which the IKE SA is rekeyed; 0 for no limit
 	ForceUDP    bool          // UDP encapsulation of all Child SAs even without a NAT
 }
 
-// PeerGroup is peers that may have a rule's SAs, by what their certificates
-// say, or by the identity that goes with a preshared key.
-type PeerGroup struct {
-	Name  string
-	Names []string // alternative names; "*" may stand for the first label
-	Units []string // organisational units of the subject
+// SameMeaning reports whether two rules ask the same of a Child SA and of the
+// peer, whichever packets they are for. The name counts, as it does to those
+// who follow the SAs of a rule.
+func (p ChildPolicy) SameMeaning(q ChildPolicy) bool {
+	return p.Name == q.Name && p.Mode == q.Mode && p.Lifetime == q.Lifetime && p.ForceUDP == q.ForceUDP &&
+		slices.EqualFunc(p.Proposals, q.Proposals, sameTransforms) &&
+		p.PeerID == q.PeerID && p.Peers.equal(q.Peers) && SameMethods(p.Auth, q.Auth)
+}
+
+func sameTransforms(p, q ipsec.Proposal) bool {
+	return p.Protocol == q.Protocol && slices.Equal(p.Transforms, q.Transforms)
 }
 
 // Policies finds what a host has to say about a peer. The Manager asks it
-// for each IKE SA and each Child SA that a peer wants.
+// for each IKE SA, for each Child SA that a peer wants, and for each that we
+// asked for ourselves, before it is installed: policies may have changed on the
+// way.
 type Policies interface {
 	// Peer returns how to deal with the peer at an address; ok is false
 	// when no rule concerns it, and it gets no answer.

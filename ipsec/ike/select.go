@@ -16,11 +16,6 @@ var groups = []ipsec.Transform{
 	{Type: ipsec.TypeGroup, ID: ipsec.GroupMODP2048},
 }
 
-// usableGroups returns those of a peer's groups that we have, in its order.
-func usableGroups(ts []ipsec.Transform) []ipsec.Transform {
-	return slices.DeleteFunc(slices.Clone(ts), func(t ipsec.Transform) bool { return !slices.Contains(groups, t) })
-}
-
 // DefaultProposals returns what is offered and accepted for an IKE SA when
 // the policy names nothing (RFC 8247): AEADs first, and AES-CBC with SHA-2
 // for peers that have no AEAD.
@@ -81,9 +76,10 @@ func keep(p ipsec.Proposal, wanted func(ipsec.Transform) bool) ipsec.Proposal {
 // SelectProposal makes the responder's choice (RFC 7296 section 3.3.6): the
 // first of the wanted proposals that agrees with an offered one, and of its
 // transforms, the first of each type. The result has the number and the SPI
-// of the offered proposal and one transform of each type. A wanted proposal
-// for ESP that names no group takes whichever group the peer asks for, as a
-// fresh key exchange is only better.
+// of the offered proposal and one transform of each type. A proposal for ESP
+// that names no group is one for the group NONE, at either end: whoever wants
+// a key exchange for each Child SA does not get along with whoever wants none,
+// and whoever takes both says so.
 //
 // The group is that of the KE payload, or 0 if there was none: where it is
 // acceptable it is chosen, which spares INVALID_KE_PAYLOAD and another round.
@@ -133,11 +129,8 @@ func agreeOnRest(chosen *ipsec.Proposal, aead bool, w, o ipsec.Proposal) bool {
 		ours, theirs := w.Of(t), o.Of(t)
 		said := len(theirs) > 0 // only a type that the peer named may stand in the answer
 		none := []ipsec.Transform{{Type: t}}
-		switch {
-		case t == ipsec.TypeInteg && aead:
+		if t == ipsec.TypeInteg && aead {
 			ours = none
-		case t == ipsec.TypeGroup && w.Protocol == ipsec.ProtoESP && len(ours) == 0:
-			ours = append(usableGroups(theirs), none...)
 		}
 		if len(ours) == 0 {
 			ours = none // ESNNo, too, has the number 0

@@ -17,6 +17,7 @@ var (
 	prf     = ipsec.Transform{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA256}
 	x25519  = ipsec.Transform{Type: ipsec.TypeGroup, ID: ipsec.GroupX25519}
 	p256    = ipsec.Transform{Type: ipsec.TypeGroup, ID: ipsec.GroupP256}
+	noGroup = ipsec.Transform{Type: ipsec.TypeGroup, ID: ipsec.GroupNone}
 	noESN   = ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.ESNNo}
 	esn     = ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.ESNYes}
 )
@@ -53,9 +54,14 @@ func TestSelectProposal(t *testing.T) {
 		{"ESN not said", ps{espP(gcm)}, ps{espP(gcm)}, 0, []ipsec.Transform{gcm}},
 		{"ESN wanted, not offered", ps{espP(gcm, esn)}, ps{espP(gcm, noESN)}, 0, nil},
 		{"ESN both", ps{espP(gcm, esn, noESN)}, ps{espP(gcm, noESN, esn)}, 0, []ipsec.Transform{gcm, esn}},
-		{"peer asks for PFS", ps{espP(gcm)}, ps{espP(gcm, p256, noESN)}, ipsec.GroupP256, []ipsec.Transform{gcm, p256, noESN}},
-		{"peer asks for PFS with a group we lack", ps{espP(gcm)}, ps{espP(gcm, ipsec.Transform{Type: ipsec.TypeGroup, ID: 2}, noESN)}, 2, nil},
+		{"peer wants PFS, we do not", ps{espP(gcm)}, ps{espP(gcm, p256, noESN)}, ipsec.GroupP256, nil},
+		{"peer asks for PFS or none, we want none", ps{espP(gcm)}, ps{espP(gcm, p256, noGroup, noESN)}, ipsec.GroupP256, []ipsec.Transform{gcm, noGroup, noESN}},
+		{"peer has a proposal with PFS and one without", ps{espP(gcm)}, ps{espP(gcm, p256, noESN), espP(gcm, noESN)}, ipsec.GroupP256, []ipsec.Transform{gcm, noESN}},
+		{"we take PFS or none, peer wants it", ps{espP(gcm, p256, noGroup)}, ps{espP(gcm, p256, noESN)}, ipsec.GroupP256, []ipsec.Transform{gcm, p256, noESN}},
+		{"we take PFS or none, peer does not ask", ps{espP(gcm, p256, noGroup)}, ps{espP(gcm, noESN)}, 0, []ipsec.Transform{gcm, noESN}},
+		{"peer wants PFS with a group we lack", ps{espP(gcm, p256)}, ps{espP(gcm, ipsec.Transform{Type: ipsec.TypeGroup, ID: 2}, noESN)}, 2, nil},
 		{"we want PFS, peer does not", ps{espP(gcm, p256)}, ps{espP(gcm, noESN)}, 0, nil},
+		{"we want PFS, peer offers none in so many words", ps{espP(gcm, p256)}, ps{espP(gcm, noGroup, noESN)}, 0, nil},
 		{"unknown transform type", ps{ikeP(gcm, prf, x25519)}, ps{ikeP(gcm, prf, x25519, ipsec.Transform{Type: 6, ID: 35})}, 0, nil},
 		{"other protocol", ps{espP(gcm)}, ps{{Protocol: ipsec.ProtoAH, Transforms: []ipsec.Transform{gcm}}}, 0, nil},
 		{"nothing offered", ps{espP(gcm)}, nil, 0, nil},

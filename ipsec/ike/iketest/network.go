@@ -156,6 +156,13 @@ func (d *SAD) Alive() []*ipsec.ChildSA {
 	return out
 }
 
+// Removed returns the inbound SPIs that Remove was told, in order.
+func (d *SAD) Removed() []ipsec.SPI {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.removed)
+}
+
 // Failures returns what Failed was told.
 func (d *SAD) Failures() []error {
 	d.mu.Lock()

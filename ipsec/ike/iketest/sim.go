@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -108,18 +109,22 @@ func (p policies) Child(_, _ netip.Addr, _, _ []ipsec.TrafficSelector, _ bool) [
 // host's policy does.
 func (h *Host) withAuth(c ike.ChildPolicy) ike.ChildPolicy {
 	if c.Auth == nil {
-		c.Auth, c.PeerID = h.Policy.Auth, h.Policy.PeerID
+		c.Auth, c.PeerID, c.Peers = h.Policy.Auth, h.Policy.PeerID, h.Policy.Peers
 	}
 	return c
 }
 
 // Do gives an event to one of the host's machines and carries out what it
-// wants.
+// wants. A host asks for SAs by its own rules: that of an Acquire is put among
+// Children if it is not there.
 func (h *Host) Do(m ike.Machine, ev ike.Event) error {
 	if !slices.Contains(h.Machines, m) {
 		h.Machines = append(h.Machines, m)
 	}
 	if a, ok := ev.(ike.Acquire); ok {
+		if !slices.ContainsFunc(h.Children, func(c ike.ChildPolicy) bool { return reflect.DeepEqual(c, a.Child) }) {
+			h.Children = append(slices.Clip(h.Children), a.Child)
+		}
 		a.Child = h.withAuth(a.Child)
 		ev = a
 	}

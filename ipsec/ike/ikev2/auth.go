@@ -140,7 +140,7 @@ func (s *SA) verifyPeer(ps []wire.Payload, message, nonce, skp []byte, responder
 			v.Certs = append(v.Certs, c.Data)
 		}
 	}
-	m, how, err := ike.Authenticate(s.cfg.Policy.Auth, s.cfg.Policy.PeerID, v)
+	m, how, err := ike.Authenticate(s.cfg.Policy.Auth, s.cfg.Policy.PeerID, s.cfg.Policy.Peers, v)
 	if err != nil {
 		return nil, err
 	}
@@ -149,10 +149,10 @@ func (s *SA) verifyPeer(ps []wire.Payload, message, nonce, skp []byte, responder
 }
 
 // entitled checks that what the peer proved when the IKE SA was made does for
-// a rule, which may want other keys, authorities or names than the one that
-// the peer authenticated by.
+// a rule, which may want other keys, authorities, names or groups than the one
+// that the peer authenticated by.
 func (s *SA) entitled(p ike.ChildPolicy) error {
-	if _, _, err := ike.Authenticate(p.Auth, p.PeerID, s.proof); err != nil {
+	if _, _, err := ike.Authenticate(p.Auth, p.PeerID, p.Peers, s.proof); err != nil {
 		return fmt.Errorf("the rule %q wants another authentication than the one by which this peer's IKE SA was made: %w", p.Name, err)
 	}
 	return nil

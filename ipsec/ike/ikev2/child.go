@@ -20,6 +20,7 @@ type child struct {
 	in, out       ipsec.SPI
 	local, remote []ipsec.TrafficSelector
 	rekey, end    time.Time // zero for never
+	again         time.Time // before which it is not rekeyed, as that has just failed
 	leaving       bool      // it is being deleted, or has been replaced
 	// lowest is the lowest nonce of the exchange that made the child, and
 	// rival the child that the peer made in its place while our own rekeying
@@ -167,6 +168,11 @@ func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (c *chi
 			return nil, false, fmt.Errorf("%w: the peer answered %s", ike.ErrNoProposal, n.Kind)
 		case wire.TSUnacceptable, wire.SinglePairRequired:
 			return nil, false, fmt.Errorf("%w: the peer answered %s", ike.ErrSelectors, n.Kind)
+		case wire.NoAdditionalSAs:
+			// Without even the first one, another IKE SA would be no better.
+			if r.ni != nil {
+				return nil, false, fmt.Errorf("%w: the peer answered %s", ike.ErrFull, n.Kind)
+			}
 		}
 		return nil, false, fmt.Errorf("%w: %s", ike.ErrRefused, n.Kind)
 	}
@@ -179,6 +185,9 @@ func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (c *chi
 	if err := s.entitled(r.policy); err != nil {
 		return nil, true, err
 	}
+	if err := checkNonce(nr, s.cur.proposal); err != nil {
+		return nil, true, err
+	}
 	chosen, err := ike.CheckChoice(r.offered, sa.Proposals)
 	if err != nil {
 		return nil, true, err
@@ -188,6 +197,9 @@ func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (c *chi
 	}
 	if !within(tsi.Selectors, r.tsi) || !within(tsr.Selectors, r.tsr) {
 		return nil, true, fmt.Errorf("%w: the peer answered with %v to %v", ike.ErrSelectors, tsi.Selectors, tsr.Selectors)
+	}
+	if err := s.inForce(r.policy, tsi.Selectors, tsr.Selectors); err != nil {
+		return nil, true, err
 	}
 	var shared []byte
 	if g, _ := chosen.First(ipsec.TypeGroup); g.ID != ipsec.GroupNone {
@@ -249,6 +261,9 @@ func (s *SA) install(c *child, chosen ipsec.Proposal, shared, ni, nr []byte, ini
 		c.rekey, c.end = s.now.Add(s.jitter(l)), s.now.Add(l)
 	}
 	s.children = append(s.children, c)
+	if replaced == nil {
+		s.made++
+	}
 	local, remote := s.outer()
 	sa := &ipsec.ChildSA{
 		Policy: c.policy.Name, Mode: c.policy.Mode, Protocol: ipsec.ProtoESP,

@@ -31,7 +31,14 @@ func (t *createChild) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, err
 	if s.state != Established || t.old != nil && (t.old.leaving || !slices.Contains(s.children, t.old)) {
 		return 0, nil, false, nil
 	}
+	if t.old == nil && !s.room(0) { // the peer was faster
+		s.emit(ike.Failed{Policy: t.acquire.Child.Name, Why: s.full()})
+		return 0, nil, false, nil
+	}
 	r, err := s.newChildRequest(t.acquire, false, t.old)
+	if err == nil {
+		err = s.inForce(r.policy, r.tsi[:1], r.tsr[:1])
+	}
 	if err == nil && t.group != 0 {
 		err = r.chooseGroup(t.group, s)
 	}
@@ -40,7 +47,12 @@ func (t *createChild) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, err
 		if errors.Is(err, ike.ErrAuthentication) {
 			why.Hint = hintSameAuth
 		}
-		s.emit(ike.Failed{Policy: t.acquire.Child.Name, Why: why})
+		if t.old != nil {
+			s.emit(ike.Failed{Why: why})
+			s.endRekey(t.old, nil)
+		} else {
+			s.emit(ike.Failed{Policy: t.acquire.Child.Name, Why: why})
+		}
 		return 0, nil, false, nil
 	}
 	t.request = r
@@ -50,6 +62,9 @@ func (t *createChild) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, err
 
 // <-- HDR, SK {[N(USE_TRANSPORT_MODE)], SA, Nr, [KEr], TSi, TSr}
 func (t *createChild) end(s *SA, _ *session, ps []wire.Payload) {
+	if s.state != Established {
+		return // the IKE SA is being deleted, and with it what the peer has made
+	}
 	if n, ok := firstError(ps); ok && t.tries < maxTries {
 		switch n.Kind {
 		case wire.InvalidKEPayload:
@@ -84,6 +99,39 @@ func (t *createChild) end(s *SA, _ *session, ps []wire.Payload) {
 	}
 }
 
+// room reports whether the policy lets the IKE SA carry one more Child SA, with
+// some that have been asked for and may yet come about.
+func (s *SA) room(asked int) bool {
+	most := s.cfg.Policy.MaxChildren
+	return most <= 0 || s.made+asked < most
+}
+
+// asking is how many Child SAs the request on its way asks for, replacements
+// not counted.
+func (s *SA) asking() int {
+	if s.cur.pending != nil {
+		if t, ok := s.cur.pending.task.(*createChild); ok && t.old == nil {
+			return 1
+		}
+	}
+	return 0
+}
+
+// retire deletes an IKE SA that has had all the Child SAs that it may and has
+// none any more: it is of no use.
+func (s *SA) retire() {
+	idle := s.state == Established && len(s.children) == 0 && s.cur.pending == nil && len(s.queue) == 0
+	if idle && !s.room(0) {
+		s.close(ike.Close{Reason: "it has had all its Child SAs"})
+		s.pump()
+	}
+}
+
+// full says why a Child SA has to go to another IKE SA.
+func (s *SA) full() error {
+	return fmt.Errorf("%w: the policy allows %d", ike.ErrFull, s.cfg.Policy.MaxChildren)
+}
+
 // maxChildren bounds what an authenticated peer can make us hold.
 const maxChildren = 512
 
@@ -99,7 +147,7 @@ func (s *SA) answerCreate(ses *session, ps []wire.Payload) ([]wire.Payload, erro
 	}
 	sa, ok1 := wire.Find[*wire.SA](ps)
 	ni, ok2 := wire.Find[*wire.Nonce](ps)
-	if !ok1 || !ok2 {
+	if !ok1 || !ok2 || checkNonce(ni.Data, ses.proposal) != nil {
 		return refuse(wire.InvalidSyntax)
 	}
 	if sa.Proposals[0].Protocol == ipsec.ProtoIKE {
@@ -119,6 +167,9 @@ func (s *SA) answerCreate(ses *session, ps []wire.Payload) ([]wire.Payload, erro
 		return nil, err
 	}
 	n, rekey := wire.FindNotify(ps, wire.RekeySA)
+	if !rekey && !s.room(s.asking()) {
+		return refuse(wire.NoAdditionalSAs)
+	}
 	if !rekey {
 		return s.answerChild(ps, ni.Data, nr, false, nil)
 	}

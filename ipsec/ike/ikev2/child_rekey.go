@@ -16,9 +16,34 @@ func (s *SA) age(c *child) {
 	case s.due(c.end):
 		s.deleteChild(c.in, "its lifetime is over")
 	case s.due(c.rekey):
-		c.rekey = time.Time{}
-		s.enqueue(&createChild{acquire: ike.Acquire{Child: c.policy}, old: c})
+		s.rekeyChild(c)
 	}
+}
+
+// rekeyChild begins to replace a Child SA, unless we or the peer have done so,
+// or it came to nothing a moment ago.
+func (s *SA) rekeyChild(c *child) {
+	if s.state != Established || s.now.Before(c.again) {
+		return
+	}
+	c.rekey = time.Time{}
+	if c.leaving || s.replacing(c) {
+		return
+	}
+	s.enqueue(&createChild{acquire: ike.Acquire{Child: c.policy}, old: c})
+}
+
+// replacing reports whether a Child SA is on its way out: the peer has
+// replaced it, or we are about to ask for that.
+func (s *SA) replacing(c *child) bool {
+	if c.rival != nil && slices.Contains(s.children, c.rival) {
+		return true
+	}
+	ours := func(t task) bool {
+		x, ok := t.(*createChild)
+		return ok && x.old == c
+	}
+	return s.cur.pending != nil && ours(s.cur.pending.task) || slices.ContainsFunc(s.queue, func(q queued) bool { return ours(q.task) })
 }
 
 // rekeyAgain is how long after a failure rekeying is tried once more.
@@ -30,7 +55,8 @@ const rekeyAgain = 30 * time.Second
 func (s *SA) endRekey(old, fresh *child) {
 	if fresh == nil {
 		if slices.Contains(s.children, old) && !old.leaving {
-			old.rekey = s.now.Add(rekeyAgain)
+			old.again = s.now.Add(rekeyAgain)
+			old.rekey = old.again
 		}
 		return
 	}

@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -98,6 +99,9 @@ func (t *rekeyIKE) complete(s *SA, ses *session, ps []wire.Payload) (*session, e
 	if ke.Group != g.ID || ke.Group != t.group || len(chosen.SPI) != 8 {
 		return nil, fmt.Errorf("%w: the answer's key exchange or SPI does not fit", ike.ErrNoProposal)
 	}
+	if err := errors.Join(checkNonce(nr.Data, chosen), checkNonce(nr.Data, ses.proposal)); err != nil {
+		return nil, err
+	}
 	fresh := &session{initiator: true, spiI: t.spi, spiR: binary.BigEndian.Uint64(chosen.SPI), proposal: chosen}
 	return fresh, fresh.inherit(ses, t.key, ke.Data, t.ni, nr.Data, s)
 }
@@ -156,7 +160,7 @@ func (s *SA) answerRekeyIKE(ses *session, sa *wire.SA, ni *wire.Nonce, ps []wire
 	if ke.Group != g.ID {
 		return refuse(wire.InvalidKEPayload, binary.BigEndian.AppendUint16(nil, g.ID))
 	}
-	if len(chosen.SPI) != 8 {
+	if len(chosen.SPI) != 8 || checkNonce(ni.Data, chosen) != nil {
 		return refuse(wire.InvalidSyntax, nil)
 	}
 	nr, err := s.random(nonceLen)

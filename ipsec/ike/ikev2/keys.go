@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 	"slices"
 
@@ -17,6 +18,21 @@ func (k *ikeKeys) wipe() {
 	clear(k.d)
 	clear(k.pi)
 	clear(k.pr)
+}
+
+// checkNonce refuses a peer's nonce that is shorter than half the key of the
+// PRF of an IKE SA (RFC 7296 section 2.10). HMAC's key is as long as its
+// output. The absolute bounds, 16 and 256 bytes, stand in package wire.
+func checkNonce(nonce []byte, p ipsec.Proposal) error {
+	t, _ := p.First(ipsec.TypePRF)
+	prf, err := xform.NewPRF(t.ID)
+	if err != nil {
+		return err
+	}
+	if least := prf.Size() / 2; len(nonce) < least {
+		return fmt.Errorf("a nonce of %d bytes, and %s needs %d", len(nonce), t, least)
+	}
+	return nil
 }
 
 // firstSeed returns SKEYSEED of a new IKE SA (RFC 7296 section 2.14).

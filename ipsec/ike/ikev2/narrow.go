@@ -101,6 +101,12 @@ func (s *SA) choose(o childOffer, replaced *child) (*child, ipsec.Proposal, erro
 				why, hint = err, hintSameAuth
 				continue
 			}
+			if replaced != nil {
+				if err := s.inForce(p, local, remote); err != nil {
+					why = err
+					continue
+				}
+			}
 			proposals := p.Proposals
 			if o.first {
 				proposals = ike.WithoutGroups(proposals)
@@ -135,4 +141,16 @@ func (s *SA) candidates(o childOffer, replaced *child) []ike.ChildPolicy {
 	// A peer behind a NAT, or one that says so, may move: not to the rules of
 	// another address.
 	return s.cfg.Policies.Child(s.cfg.Local.Addr(), s.cfg.Remote.Addr(), o.local, o.remote, o.transport)
+}
+
+// inForce checks that a rule by which a Child SA was asked for, or made, is
+// still among the policies, means the same, and covers the SA's selectors.
+// The error wraps ike.ErrPolicyChanged.
+func (s *SA) inForce(p ike.ChildPolicy, local, remote []ipsec.TrafficSelector) error {
+	for _, now := range s.cfg.Policies.Child(s.cfg.Local.Addr(), s.cfg.Remote.Addr(), local, remote, p.Mode == ipsec.Transport) {
+		if now.SameMeaning(p) && within(local, now.Local) && within(remote, now.Remote) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %q", ike.ErrPolicyChanged, p.Name)
 }

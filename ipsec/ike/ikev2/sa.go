@@ -30,10 +30,11 @@ type SA struct {
 	queue         []queued
 	children      []*child
 	peer          ike.PeerInfo
-	proof         ike.Verifying // by which the peer authenticated
+	proof         ike.Verifying // by which the peer authenticated, with its certificates
 	udp           bool          // ESP travels in UDP
+	made          int           // Child SAs that came about, replacements not counted
 
-	until  time.Time // the end of InitAnswered or Refused
+	until  time.Time // the end of InitSent without any answer, of InitAnswered or of Refused
 	heard  time.Time // when the peer last proved to be there
 	probed time.Time // when a hint last made us ask
 	renew  time.Time // when the IKE SA is to be rekeyed, or zero
@@ -73,6 +74,7 @@ func (s *SA) Handle(now time.Time, ev ike.Event) ([]ike.Effect, error) {
 	s.now, s.effects = now, nil
 	err := s.handle(ev)
 	s.pump()
+	s.retire()
 	effects := s.effects
 	s.effects = nil
 	return effects, err
@@ -91,6 +93,10 @@ func (s *SA) handle(ev ike.Event) error {
 		s.tick()
 	case ike.Probe:
 		s.hint()
+	case ike.RekeyChild:
+		if c := s.find(byIn(ev.InSPI)); c != nil {
+			s.rekeyChild(c)
+		}
 	case ike.DeleteChild:
 		s.deleteChild(ev.InSPI, "deleted on request")
 	case ike.Close:
@@ -102,6 +108,10 @@ func (s *SA) handle(ev ike.Event) error {
 }
 
 func (s *SA) acquire(a ike.Acquire) {
+	if !s.room(len(s.waiting())) {
+		s.emit(ike.Failed{Policy: a.Child.Name, Why: s.full()})
+		return
+	}
 	switch s.state {
 	case Idle:
 		s.start.acquire = a
@@ -153,11 +163,14 @@ func (s *SA) due(t time.Time) bool { return !t.IsZero() && !t.After(s.now) }
 
 func (s *SA) tick() {
 	if s.due(s.until) {
-		if s.state == Refused {
+		switch s.state {
+		case Refused:
 			s.finish("authentication failed")
-			return
+		case InitSent:
+			s.unanswered(s.cur.pending)
+		default:
+			s.die(fmt.Errorf("%w with IKE_AUTH", ike.ErrNoAnswer))
 		}
-		s.die(fmt.Errorf("%w with IKE_AUTH", ike.ErrNoAnswer))
 		return
 	}
 	for _, ses := range []*session{s.old, s.cur} {
@@ -186,9 +199,9 @@ func (s *SA) tick() {
 // again sends a pending request once more, or gives up.
 func (s *SA) again(ses *session) {
 	p := ses.pending
-	p.sends++
-	wait, ok := p.schedule.Wait(p.sends)
+	wait, ok := p.schedule.Wait(p.sends + 1)
 	if ok {
+		p.sends++
 		p.at = s.now.Add(wait)
 		s.send(p.data)
 		return
@@ -197,13 +210,21 @@ func (s *SA) again(ses *session) {
 		s.dropOld()
 		return
 	}
+	s.unanswered(p)
+}
+
+// unanswered ends the SA because of a request that came to nothing.
+func (s *SA) unanswered(p *request) {
 	why := &ike.NegotiationError{
 		Step: p.exchange.String(), Peer: s.remote.String(),
-		Err: fmt.Errorf("%w: %d requests in vain", ike.ErrNoAnswer, p.sends-1),
+		Err: fmt.Errorf("%w: %d requests in vain", ike.ErrNoAnswer, p.sends),
 	}
 	if s.state == InitSent {
 		why.Hint = "see whether the peer runs IKE and lets UDP 500 and 4500 in"
-		if s.start.trouble != nil {
+		switch {
+		case !s.start.spoke:
+			why.Err = fmt.Errorf("%w: %d requests in vain", ike.ErrNoIKE, p.sends)
+		case s.start.trouble != nil:
 			why.Err = fmt.Errorf("%w, or none of use: %w", ike.ErrNoAnswer, s.start.trouble)
 		}
 	}

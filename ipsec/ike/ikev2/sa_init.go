@@ -25,6 +25,7 @@ type start struct {
 	offered []ipsec.Proposal
 	cookie  []byte
 	restart int   // how often IKE_SA_INIT was changed and begun again
+	spoke   bool  // something came in answer to IKE_SA_INIT
 	trouble error // with an answer that was of no use
 
 	// Of both.
@@ -65,6 +66,9 @@ func (s *SA) begin() {
 		g, _ := st.offered[0].First(ipsec.TypeGroup)
 		if err = s.chooseGroup(g.ID); err == nil {
 			s.transition(InitSent)
+			if p := s.cfg.Policy.Patience; p > 0 && !st.spoke {
+				s.until = s.now.Add(p)
+			}
 			err = s.sendInit()
 		}
 	}
@@ -116,6 +120,7 @@ func (initiating) schedule() ike.Schedule            { return ike.Patient }
 func (s *SA) saInit(d ike.Datagram, h wire.Header) error {
 	switch {
 	case s.state == InitSent && h.Response && !h.Initiator && h.SPIi == s.cur.spiI && h.MessageID == 0:
+		s.start.spoke, s.until = true, time.Time{} // whatever it says
 		_, ps, err := wire.Decode(d.Data)
 		if err != nil {
 			return err
@@ -223,6 +228,9 @@ func (s *SA) initAnswer(d ike.Datagram, h wire.Header, ps []wire.Payload) error 
 	if g, _ := chosen.First(ipsec.TypeGroup); ke.Group != g.ID || ke.Group != st.group {
 		return fmt.Errorf("%w: the peer chose the group %s, but its key exchange is of group %d and ours of %d", ike.ErrNoProposal, g, ke.Group, st.group)
 	}
+	if err := checkNonce(nonce.Data, chosen); err != nil {
+		return err
+	}
 	ses := &session{initiator: true, spiI: s.cur.spiI, spiR: h.SPIr, proposal: chosen, nextOut: 1}
 	if err := ses.agree(st.key, ke.Data, st.ni, nonce.Data, s); err != nil {
 		return err
@@ -309,6 +317,11 @@ func (s *SA) answerInit(d ike.Datagram, h wire.Header, ps []wire.Payload) error 
 	if ke.Group != g.ID {
 		s.refuseInit(d, h, &wire.Notify{Kind: wire.InvalidKEPayload, Data: binary.BigEndian.AppendUint16(nil, g.ID)})
 		s.finish("the peer has to begin again with " + g.String())
+		return nil
+	}
+	if err := checkNonce(nonce.Data, chosen); err != nil {
+		s.refuseInit(d, h, &wire.Notify{Kind: wire.InvalidSyntax})
+		s.finish(err.Error())
 		return nil
 	}
 	st := s.start

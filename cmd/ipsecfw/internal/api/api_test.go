@@ -145,12 +145,14 @@ func TestEngineErrors(t *testing.T) {
 	}{
 		{"typed", typed, *typed, "p.yaml:3:5: unknown key fliter-list: write filter-list"},
 		{"typed and wrapped", errors.Join(typed), *typed, "p.yaml:3:5: unknown key fliter-list: write filter-list"},
+		{"missing files", &Error{Code: CodeMissingFiles, Message: "files are missing", Files: []NamedFile{{"psk", true}}},
+			Error{Code: CodeMissingFiles, Message: "files are missing", Files: []NamedFile{{"psk", true}}}, "files are missing"},
 		{"any other", errors.New("netlink: busy"), Error{Code: CodeInternal, Message: "netlink: busy"}, "netlink: busy"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Dial(serve(t, &fake{err: tt.err})).Apply(t.Context(), Application{})
 			var got *Error
-			if !errors.As(err, &got) || *got != tt.want || got.Error() != tt.text {
+			if !errors.As(err, &got) || !reflect.DeepEqual(*got, tt.want) || got.Error() != tt.text {
 				t.Errorf("got %#v, want %#v", err, tt.want)
 			}
 		})

@@ -16,6 +16,8 @@ const (
 	CodeNotFound      Code = "not-found"      // nothing answers to the request's method and path
 	CodeTooLarge      Code = "too-large"      // the request is larger than MaxRequest
 	CodeInvalidPolicy Code = "invalid-policy" // the rule file, or a file it names, is wrong
+	CodeMissingFiles  Code = "missing-files"  // the policy names files that did not come with it
+	CodeLocksOut      Code = "locks-out"      // the policy would cut the caller's own connection
 	CodeInternal      Code = "internal"       // the daemon or the kernel failed
 	CodeNoDaemon      Code = "no-daemon"      // nobody answers at the socket; from the client alone
 )
@@ -26,6 +28,14 @@ type Error struct {
 	Message  string `json:"message"`            // what failed, on what; may be several lines
 	Position string `json:"position,omitempty"` // file:line:column in the rule file
 	Hint     string `json:"hint,omitempty"`     // what to do about it
+
+	Files []NamedFile `json:"files,omitempty"` // with CodeMissingFiles
+}
+
+// NamedFile is a file that a rule file names.
+type NamedFile struct {
+	Path   string `json:"path"`   // as it is written there
+	Secret bool   `json:"secret"` // it holds a key, and only its owner should be able to read it
 }
 
 // Error writes "position: message: hint".
@@ -51,8 +61,10 @@ func (e *Error) status() int {
 		return http.StatusNotFound
 	case CodeTooLarge:
 		return http.StatusRequestEntityTooLarge
-	case CodeInvalidPolicy:
+	case CodeInvalidPolicy, CodeMissingFiles:
 		return http.StatusUnprocessableEntity
+	case CodeLocksOut:
+		return http.StatusConflict
 	}
 	return http.StatusInternalServerError
 }

@@ -29,7 +29,8 @@ type Policy struct {
 	Name   string `json:"name"`   // the rule file's path as it was given, for messages
 	Source string `json:"source"` // its text
 	// Files holds the certificates, keys and preshared keys, by their paths
-	// as they are written in the rule file.
+	// as they are written in the rule file. When some are not there the answer
+	// is CodeMissingFiles with their names.
 	Files map[string][]byte `json:"files"`
 }
 
@@ -39,12 +40,18 @@ type Application struct {
 	// ConfirmSeconds, if not 0, makes it a trial: the policy before it comes
 	// back in force unless the trial is confirmed in time.
 	ConfirmSeconds int64 `json:"confirm-seconds,omitempty"`
+	// Shell is the connection by which the caller came, as sshd(8) writes it
+	// into SSH_CONNECTION. A policy that would cut it is CodeLocksOut unless
+	// CutShell is set.
+	Shell    string `json:"shell,omitempty"`
+	CutShell bool   `json:"cut-shell,omitempty"`
 }
 
 // Applied says what came of an Application.
 type Applied struct {
 	Persistent bool       `json:"persistent"`           // it is the persistent policy now
 	ConfirmBy  *time.Time `json:"confirm-by,omitempty"` // until when the trial is to be confirmed
+	Warnings   []string   `json:"warnings"`             // each with its position
 	Cut        int        `json:"cut"`                  // connections that the policy before permitted and this one does not
 }
 

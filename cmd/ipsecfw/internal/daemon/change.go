@@ -16,14 +16,13 @@ import (
 )
 
 // change puts a policy in force in place of the one that is, or changes
-// nothing. It returns how many connections it cut. The part that is new may be
-// given, and what it is an edit of. The caller holds c.mu.
-func (c *control) change(ctx context.Context, next kept, loaded *part, e *edit) (cut int, err error) {
+// nothing. It returns how many connections it cut. The caller holds c.mu.
+func (c *control) change(ctx context.Context, next kept, l loading) (cut int, err error) {
 	if next.none() {
 		return 0, c.clear()
 	}
 	writing := c.writing(next)
-	p, err := c.policy(ctx, next.policies, loaded, e)
+	p, err := c.policy(ctx, next.policies, l)
 	staged := <-writing
 	defer staged.discard()
 	if err = errors.Join(err, staged.err); err != nil {
@@ -66,9 +65,17 @@ type stagedState struct {
 	err     error
 }
 
+// loading is a rule file on its way into force. Its zero value is none: all is
+// kept already.
+type loading struct {
+	part  *part
+	edit  *edit                 // what of one in force it changes, if that is all that it does
+	check func(p *policy) error // has the last word on the whole policy; may be nil
+}
+
 // policy makes the policy of rule files.
-func (c *control) policy(ctx context.Context, ps policies, loaded *part, e *edit) (*policy, error) {
-	parts, err := c.load(ps, loaded)
+func (c *control) policy(ctx context.Context, ps policies, l loading) (*policy, error) {
+	parts, err := c.load(ps, l.part)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +83,11 @@ func (c *control) policy(ctx context.Context, ps policies, loaded *part, e *edit
 	if err != nil {
 		return nil, err
 	}
-	return c.combine(e, parts, addresses)
+	p, err := c.combine(l.edit, parts, addresses)
+	if err == nil && l.check != nil {
+		err = l.check(p)
+	}
+	return p, err
 }
 
 // load returns the parts of a policy, those that are in force or given without

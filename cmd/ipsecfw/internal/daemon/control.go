@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/verify"
 	"github.com/ipsecfw/ipsecfw/filter/nft"
 	"github.com/ipsecfw/ipsecfw/nfq"
 )
@@ -46,6 +47,18 @@ func (c *control) Apply(ctx context.Context, a api.Application) (api.Applied, er
 	if err != nil {
 		return api.Applied{}, err
 	}
+	shell, hasShell := verify.ParseConnection(a.Shell)
+	var warnings []string
+	check := func(p *policy) error {
+		warnings = p.warnings(x)
+		if !hasShell || a.CutShell {
+			return nil
+		}
+		if w := (&verify.Policy{SPD: p.spd}).LockedOut(shell); w != "" {
+			return &api.Error{Code: api.CodeLocksOut, Message: w}
+		}
+		return nil
+	}
 	next := kept{policies: c.kept.policies}
 	if x.file.Persistent {
 		next.Persistent = &up
@@ -58,11 +71,11 @@ func (c *control) Apply(ctx context.Context, a api.Application) (api.Applied, er
 			next.Trial.Before = c.kept.Trial.Before
 		}
 	}
-	cut, err := c.change(ctx, next, x, e)
+	cut, err := c.change(ctx, next, loading{x, e, check})
 	if err != nil {
 		return api.Applied{}, err
 	}
-	out := api.Applied{Persistent: x.file.Persistent, Cut: cut}
+	out := api.Applied{Persistent: x.file.Persistent, Warnings: warnings, Cut: cut}
 	if next.Trial != nil {
 		out.ConfirmBy = &next.Trial.Until
 	}
@@ -107,7 +120,7 @@ func (c *control) Unapply(ctx context.Context, persistent bool) error {
 	if persistent {
 		next.Persistent = nil
 	}
-	_, err := c.change(ctx, next, nil, nil)
+	_, err := c.change(ctx, next, loading{})
 	return err
 }
 

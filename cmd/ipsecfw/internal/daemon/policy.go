@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/credentials"
@@ -48,6 +49,12 @@ func load(up *api.Policy) (*part, error) {
 	if d, ok := file.DefaultResponse(); ok {
 		negotiations[d.Rule] = d
 	}
+	if files := missing(negotiations, up.Files); len(files) > 0 {
+		return nil, &api.Error{
+			Code: api.CodeMissingFiles, Message: fmt.Sprintf("%d files that the rule file names did not come with it", len(files)),
+			Files: files,
+		}
+	}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(negotiations)) {
 		n := negotiations[name]
@@ -62,6 +69,32 @@ func load(up *api.Policy) (*part, error) {
 		return nil, invalid(err)
 	}
 	return p, nil
+}
+
+// missing returns the files that rules name and that are not there, in order.
+func missing(negotiations map[string]rules.Negotiation, files map[string][]byte) []api.NamedFile {
+	secret := map[string]bool{}
+	want := func(path string, isSecret bool) {
+		if _, ok := files[path]; !ok {
+			secret[path] = secret[path] || isSecret
+		}
+	}
+	for _, n := range negotiations {
+		for _, a := range n.Auth {
+			if c := a.Certificate; c != nil {
+				want(c.Authority, false)
+				want(c.Own, false)
+				want(c.Key, true)
+			} else {
+				want(a.PresharedKey.File, true)
+			}
+		}
+	}
+	var out []api.NamedFile
+	for _, path := range slices.Sorted(maps.Keys(secret)) {
+		out = append(out, api.NamedFile{Path: path, Secret: secret[path]})
+	}
+	return out
 }
 
 // policy is the rule files in force as one policy, with the addresses that
@@ -222,4 +255,20 @@ func (p *policy) same(q *policy, rule string) bool {
 	x, y := a.Negotiation, b.Negotiation
 	x.Position, y.Position = "", "" // a comment may have been added above
 	return reflect.DeepEqual(x, y) && ike.SameMethods(a.auth, b.auth)
+}
+
+// warnings returns what is hardly meant in a part: what nothing uses, and
+// certificates of our own that peers will refuse today.
+func (p *policy) warnings(x *part) []string {
+	out := []string{}
+	for _, w := range x.file.Unused() {
+		out = append(out, fmt.Sprintf("%s: warning: %s; %s", w.Position, w.Text, w.Hint))
+	}
+	for _, name := range slices.Sorted(maps.Keys(x.rules)) {
+		n := x.rules[name]
+		for _, w := range credentials.Expiry(n.auth, time.Now()) {
+			out = append(out, fmt.Sprintf("%s: warning: rule %q: %s", n.Position, name, w))
+		}
+	}
+	return out
 }

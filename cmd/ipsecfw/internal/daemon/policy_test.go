@@ -68,20 +68,32 @@ func TestCompileRefuses(t *testing.T) {
 	tests := []struct {
 		name string
 		up   api.Policy
+		code api.Code
 		want string
 	}{
-		{"not YAML", upload("{"), "test.yaml:1"},
-		{"error in the last line", upload(source + "  - {name: last, filter-list: none, action: block}\n"), "test.yaml:20"},
-		{"credentials did not come", missing, "psk"},
+		{"not YAML", upload("{"), api.CodeInvalidPolicy, "test.yaml:1"},
+		{"error in the last line", upload(source + "  - {name: last, filter-list: none, action: block}\n"), api.CodeInvalidPolicy, "test.yaml:20"},
+		{"credentials did not come", missing, api.CodeMissingFiles, "3 files"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := compile(tt.up)
 			var e *api.Error
-			if !errors.As(err, &e) || e.Code != api.CodeInvalidPolicy || !strings.Contains(e.Message, tt.want) {
-				t.Errorf("error %v, want invalid-policy with %q", err, tt.want)
+			if !errors.As(err, &e) || e.Code != tt.code || !strings.Contains(e.Message, tt.want) {
+				t.Errorf("error %v, want %s with %q", err, tt.code, tt.want)
 			}
 		})
+	}
+}
+
+func TestMissingFiles(t *testing.T) {
+	up := upload(strings.Replace(source, "authentication: [{preshared-key: {file: psk3}}]", "authentication: [{certificate: {authority: ca, own: own, key: key}}]", 1))
+	delete(up.Files, "psk2")
+	_, err := load(&up)
+	var e *api.Error
+	want := []api.NamedFile{{Path: "ca"}, {Path: "key", Secret: true}, {Path: "own"}, {Path: "psk2", Secret: true}}
+	if !errors.As(err, &e) || !slices.Equal(e.Files, want) {
+		t.Errorf("error %v, want one with the files %v", err, want)
 	}
 }
 

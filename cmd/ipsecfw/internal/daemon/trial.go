@@ -51,7 +51,7 @@ func (c *control) expire(t *trial) {
 		return
 	}
 	c.cfg.Log.Warn("the policy on trial was not confirmed: the one before it comes back")
-	if _, err := c.change(context.Background(), kept{policies: t.Before}, nil, nil); err != nil {
+	if _, err := c.change(context.Background(), kept{policies: t.Before}, loading{}); err != nil {
 		c.cfg.Log.Error("roll back the policy on trial", "error", err)
 		c.rollback = time.AfterFunc(retryRollback, func() { c.expire(t) })
 	}

@@ -119,18 +119,35 @@ func describe(n rules.Negotiation, f Flow) *Negotiation {
 	if n.Mode == ipsec.Tunnel {
 		out.Peer = n.TunnelPeer.String()
 	}
-	for _, p := range n.Proposals {
-		words := make([]string, len(p.Transforms))
-		for i, t := range p.Transforms {
-			words[i] = t.String()
-		}
-		out.Methods = append(out.Methods, p.Protocol.String()+" "+strings.Join(words, "-"))
+	out.Methods, out.Authentication = Methods(n), Authentication(n)
+	if n.Peers != nil {
+		out.Group = n.Peers.Name
 	}
-	for _, a := range n.Auth {
+	return out
+}
+
+// Methods returns what a rule offers, the preferred first, in words.
+func Methods(n rules.Negotiation) []string {
+	out := make([]string, len(n.Proposals))
+	for i, p := range n.Proposals {
+		words := make([]string, len(p.Transforms))
+		for j, t := range p.Transforms {
+			words[j] = t.String()
+		}
+		out[i] = p.Protocol.String() + " " + strings.Join(words, "-")
+	}
+	return out
+}
+
+// Authentication returns how a rule lets both ends prove themselves, the
+// preferred way first, in words.
+func Authentication(n rules.Negotiation) []string {
+	out := make([]string, len(n.Auth))
+	for i, a := range n.Auth {
 		if a.Certificate != nil {
-			out.Authentication = append(out.Authentication, "certificate of "+a.Certificate.Authority)
+			out[i] = "certificate of " + a.Certificate.Authority
 		} else {
-			out.Authentication = append(out.Authentication, "preshared key in "+a.PresharedKey.File)
+			out[i] = "preshared key in " + a.PresharedKey.File
 		}
 	}
 	return out

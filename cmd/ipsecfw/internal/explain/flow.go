@@ -27,6 +27,12 @@ type Flow struct {
 	Interface string     `json:"interface,omitempty"` // by which they come or go; empty for an unknown one
 	Remote    bool       `json:"remote,omitempty"`    // that interface is a point-to-point link
 	State     string     `json:"state,omitempty"`     // new, original or reply; new if it is empty
+
+	Broadcast bool `json:"broadcast,omitempty"` // To is a broadcast address of the host's networks
+	Own       bool `json:"own,omitempty"`       // the key exchange or the engine sends it
+	// HopLimit is of the ICMPv6 messages that only neighbours may send; 0 for
+	// what those have.
+	HopLimit uint8 `json:"hop-limit,omitempty"`
 }
 
 // Check returns an error that says what is wrong with a flow and what to
@@ -38,9 +44,12 @@ func (f Flow) Check() error {
 	if _, ok := state(f.State); !ok {
 		return fmt.Errorf("the state is %q: choose new, original or reply", f.State)
 	}
-	for name, a := range map[string]netip.Addr{"from": f.From, "to": f.To} {
-		if !a.IsValid() || a.Is4In6() || a.Zone() != "" {
-			return fmt.Errorf("%q is no plain address: write one as in 10.1.2.3 or 2001:db8::1", name)
+	for _, end := range []struct {
+		name string
+		addr netip.Addr
+	}{{"from", f.From}, {"to", f.To}} {
+		if a := end.addr; !a.IsValid() || a.Is4In6() || a.Zone() != "" {
+			return fmt.Errorf("%q is no plain address: write one as in 10.1.2.3 or 2001:db8::1", end.name)
 		}
 	}
 	switch {
@@ -82,10 +91,13 @@ func (f Flow) icmp() bool {
 // Packet returns a packet of the flow, with all of it that filters see. The
 // flow must be free of errors.
 func (f Flow) Packet() (filter.Context, packet.Packet) {
-	c := filter.Context{Interface: filter.Interface{Name: f.Interface, Remote: f.Remote}}
+	c := filter.Context{Interface: filter.Interface{Name: f.Interface, Remote: f.Remote}, Broadcast: f.Broadcast, Own: f.Own}
 	c.Direction, _ = direction(f.Direction)
 	c.State, _ = state(f.State)
-	p := packet.Packet{Src: f.From, Dst: f.To, Protocol: f.Protocol, Fragment: f.Fragment, HopLimit: 64}
+	p := packet.Packet{Src: f.From, Dst: f.To, Protocol: f.Protocol, Fragment: f.Fragment, HopLimit: f.HopLimit}
+	if f.HopLimit == 0 {
+		p.HopLimit = f.usualHopLimit()
+	}
 	switch {
 	case f.Fragment:
 	case packet.HasPorts(f.Protocol):
@@ -96,18 +108,45 @@ func (f Flow) Packet() (filter.Context, packet.Packet) {
 	return c, p
 }
 
+// commonHopLimit is of packets that may come from far away; no filter looks at
+// it.
+const commonHopLimit = 64
+
+// usualHopLimit returns that of messages to neighbours, which are not
+// forwarded.
+func (f Flow) usualHopLimit() uint8 {
+	if f.Protocol != packet.ICMPv6 || f.Fragment {
+		return commonHopLimit
+	}
+	switch t := f.ICMPType; {
+	case t >= filter.NDFirst && t <= filter.NDLast:
+		return filter.NDHopLimit
+	case t >= filter.MLDFirst && t <= filter.MLDLast, t == filter.MLDv2Report:
+		return filter.MLDHopLimit
+	}
+	return commonHopLimit
+}
+
 // Of returns the flow of a packet.
 func Of(c filter.Context, p *packet.Packet) Flow {
-	return Flow{
+	f := Flow{
 		Direction: c.Direction.String(), From: p.Src, To: p.Dst, Protocol: p.Protocol, FromPort: p.SrcPort, ToPort: p.DstPort,
 		ICMPType: p.ICMPType, ICMPCode: p.ICMPCode, Fragment: p.FragmentOffset != 0,
-		Interface: c.Interface.Name, Remote: c.Interface.Remote,
+		Interface: c.Interface.Name, Remote: c.Interface.Remote, Broadcast: c.Broadcast, Own: c.Own,
 	}
+	if c.State != 0 {
+		f.State = c.State.String()
+	}
+	if usual := f.usualHopLimit(); usual != commonHopLimit && usual != p.HopLimit {
+		f.HopLimit = p.HopLimit
+	}
+	return f
 }
 
 // Answer returns the flow of the packets that answer those of f.
 func (f Flow) Answer() Flow {
 	a := f
+	a.Broadcast, a.HopLimit = false, 0
 	a.From, a.To, a.FromPort, a.ToPort = f.To, f.From, f.ToPort, f.FromPort
 	if f.icmp() {
 		a.ICMPType = filter.AnswerType(f.Protocol, f.ICMPType)
@@ -118,11 +157,19 @@ func (f Flow) Answer() Flow {
 	case filter.Inbound:
 		a.Direction = filter.Outbound.String()
 	}
+	a.Own = a.OfEngine()
 	a.State = filter.StateReply.String()
 	if f.State == a.State {
 		a.State = filter.StateOriginal.String()
 	}
 	return a
+}
+
+// OfEngine reports whether the packets are ESP or IKE that the host sends:
+// where the daemon runs nobody else sends them.
+func (f Flow) OfEngine() bool {
+	ike := f.Protocol == packet.UDP && !f.Fragment && (f.FromPort == filter.IKEPort || f.FromPort == filter.NATPort)
+	return f.Direction == filter.Outbound.String() && (f.Protocol == filter.ESP || ike)
 }
 
 // String writes the flow in a line.

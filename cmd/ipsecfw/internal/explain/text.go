@@ -32,19 +32,23 @@ func (e Explanation) String() string {
 	return b.String()
 }
 
-func (v Verdict) write(b *strings.Builder, indent string) {
+// String writes the verdict in a line.
+func (v Verdict) String() string {
 	words := v.Action
 	if len(v.Options) > 0 {
 		words += " (" + strings.Join(v.Options, ", ") + ")"
 	}
 	switch {
 	case v.Exempt != "":
-		fmt.Fprintf(b, "%s%s: no filter is asked, for this is %s\n", indent, words, v.Exempt)
+		return words + ": no filter is asked, for this is " + v.Exempt
 	case v.Filter == nil:
-		fmt.Fprintf(b, "%s%s: no filter matches\n", indent, words)
-	default:
-		fmt.Fprintf(b, "%s%s: by %s\n", indent, words, v.Filter)
+		return words + ": no filter matches"
 	}
+	return words + ": by " + v.Filter.String()
+}
+
+func (v Verdict) write(b *strings.Builder, indent string) {
+	fmt.Fprintf(b, "%s%s\n", indent, v)
 	switch {
 	case v.Next != nil:
 		fmt.Fprintf(b, "%swithout it: %s, by %s\n", indent, v.Next.Action, v.Next)

@@ -1,0 +1,99 @@
+package ike
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
+)
+
+func TestPeerGroup(t *testing.T) {
+	dns := func(names ...string) *x509.Certificate { return &x509.Certificate{DNSNames: names} }
+	cn := func(name string) *x509.Certificate {
+		return &x509.Certificate{Subject: pkix.Name{CommonName: name}}
+	}
+	units := func(us ...string) *x509.Certificate {
+		return &x509.Certificate{Subject: pkix.Name{CommonName: "x", OrganizationalUnit: us}}
+	}
+	mail := &x509.Certificate{EmailAddresses: []string{"alice@host.example.com"}}
+	addr := &x509.Certificate{IPAddresses: []net.IP{net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")}}
+	named := func(names ...string) *PeerGroup { return &PeerGroup{Name: "staff", Names: names} }
+	of := func(us ...string) *PeerGroup { return &PeerGroup{Name: "staff", Units: us} }
+	for _, tt := range []struct {
+		name  string
+		group *PeerGroup
+		id    string            // of a preshared key, or
+		cert  *x509.Certificate // verified
+		want  bool
+	}{
+		{"no group", nil, "", dns("a.example.com"), true},
+		{"an empty group", named(), "", dns("a.example.com"), false},
+		{"DNS name", named("a.example.com"), "", dns("b.example.com", "a.example.com"), true},
+		{"DNS name in capitals", named("a.Example.com"), "", dns("A.example.COM."), true},
+		{"another DNS name", named("a.example.com"), "", dns("aa.example.com"), false},
+		{"wildcard", named("*.example.com"), "", dns("a.Example.com"), true},
+		{"wildcard, two labels", named("*.example.com"), "", dns("b.a.example.com"), false},
+		{"wildcard, no label", named("*.example.com"), "", dns("example.com"), false},
+		{"wildcard, empty label", named("*.example.com"), "", dns(".example.com"), false},
+		{"wildcard in the certificate", named("*.example.com"), "", dns("*.example.com"), false},
+		{"wildcard in both, as text", named("*.example.com", "*"), "", dns("*.example.com", "*"), false},
+		{"wildcard and an e-mail address", named("*.example.com"), "", mail, false},
+		{"wildcard and an IP address", named("*.0.2.7"), "", addr, false},
+		{"e-mail address", named("Alice@host.example.com"), "", mail, true},
+		{"another e-mail address", named("bob@host.example.com"), "", mail, false},
+		{"IPv4 address", named("192.0.2.7"), "", addr, true},
+		{"IPv6 address, written otherwise", named("2001:DB8:0::0007"), "", addr, true},
+		{"another address", named("192.0.2.8"), "", addr, false},
+		{"common name", named("payroll"), "", cn("Payroll"), true},
+		{"common name and wildcard", named("*.example.com"), "", cn("a.example.com"), true},
+		{"common name that folds to ASCII", named("payroll.k"), "", cn("payroll.\u212a"), false},
+		{"no names at all", named("", "a"), "", cn(""), false},
+		{"unit", of("Payroll"), "", units("Sales", "Payroll"), true},
+		{"unit of other case", of("payroll"), "", units("Payroll"), false},
+		{"another unit", of("Payroll"), "", units("Sales"), false},
+		{"a unit is no name", of("x"), "", units("Sales"), false},
+		{"a name is no unit", named("Sales"), "", units("Sales"), false},
+		{"preshared key, name", named("a.example.com"), "A.example.com", nil, true},
+		{"preshared key, wildcard", named("*.example.com"), "a.example.com", nil, true},
+		{"preshared key, address", named("192.0.2.7"), "192.0.2.7", nil, true},
+		{"preshared key, e-mail address", named("alice@example.com"), "alice@example.com", nil, true},
+		{"preshared key, another", named("a.example.com"), "b.example.com", nil, false},
+		{"preshared key, unit", of("a.example.com"), "a.example.com", nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := tt.group.admits(ParseID(tt.id), tt.cert)
+			if (err == nil) != tt.want {
+				t.Fatalf("admits: %v, want %v", err, tt.want)
+			}
+			if err != nil && (!errors.Is(err, ErrAuthentication) || !strings.Contains(err.Error(), `"staff"`)) {
+				t.Errorf("the error does not name the group: %v", err)
+			}
+		})
+	}
+}
+
+func TestPeerGroupSaysWho(t *testing.T) {
+	g := &PeerGroup{Name: "staff", Names: []string{"a.example.com"}}
+	err := g.admits(wire.ID{}, &x509.Certificate{
+		DNSNames: []string{"b.example.com"}, Subject: pkix.Name{CommonName: "box", OrganizationalUnit: []string{"Sales"}},
+	})
+	for _, part := range []string{"b.example.com", "box", "Sales", "staff"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q does not name %s", err, part)
+		}
+	}
+	many := &x509.Certificate{}
+	for range 5000 {
+		many.DNSNames = append(many.DNSNames, "name.example.org")
+	}
+	if n := len(g.admits(wire.ID{}, many).Error()); n > 2*maxText {
+		t.Errorf("an error of %d bytes", n)
+	}
+	if err := g.admits(wire.ID{Kind: wire.IDKeyID, Data: []byte("a.example.com")}, nil); err == nil {
+		t.Error("a key ID passes for a name")
+	}
+}
