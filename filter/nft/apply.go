@@ -3,198 +3,122 @@ package nft
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
-	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
-
-	"github.com/ipsecfw/ipsecfw/filter"
+	"golang.org/x/sys/unix"
 )
 
-// socketBuffer bounds in bytes what one transaction may send, and what the
-// kernel may answer to it. All of a transaction is one message, 12 MB for
-// 200,000 of the longest elements, and each part of it is acknowledged.
-const socketBuffer = 64 << 20
-
 // Apply puts the rules in force in the network namespace of the calling
-// thread: one transaction replaces the table, and no packet meets neither the
+// thread: one transaction replaces the tables, and no packet meets neither the
 // old rules nor the new. When it fails all is as it was. It needs
 // CAP_NET_ADMIN.
 func Apply(rs Ruleset) error {
-	if len(rs.chains) == 0 {
+	if len(rs.tables) == 0 {
 		return errors.New("an empty ruleset would permit everything; make one with Compile")
 	}
-	c, err := dial()
-	if err != nil {
-		return err
+	t := transaction{}
+	for i := range rs.tables {
+		x := &rs.tables[i]
+		// It is added first because one that is not there cannot be deleted.
+		t.haveTable(x.family, tableName)
+		t.delTable(x.family, tableName)
+		t.newTable(x.family, tableName)
+		t.fill(x)
 	}
-	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-	replace(c, table)
-	if err := rs.add(c, table); err != nil {
-		return err
-	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("replace the nftables table inet %s: %w; it takes root (CAP_NET_ADMIN) and a kernel with nf_tables for inet, with its ct, fib and compat or queue expressions", tableName, err)
-	}
-	return nil
-}
-
-// Remove takes the table out of force in the network namespace of the calling
-// thread. It is no error that there is none.
-func Remove() error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-	c.AddTable(table)
-	c.DelTable(table)
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("delete the nftables table inet %s: %w; it takes root (CAP_NET_ADMIN)", tableName, err)
+	if err := t.commit(); err != nil {
+		return fmt.Errorf("replace the nftables table %s: %w; it takes root (CAP_NET_ADMIN) and a kernel with nf_tables and its ct, limit, log, reject and compat or queue expressions", &rs.tables[0], err)
 	}
 	return nil
 }
 
-// Present reports whether the network namespace of the calling thread has the
-// table.
-func Present() (bool, error) {
-	c, err := dial()
-	if err != nil {
-		return false, err
+// fill puts all of a table into the empty one in force.
+func (t *transaction) fill(x *table) {
+	for i := range x.sets {
+		t.putSet(x.family, &x.sets[i])
 	}
-	tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return false, fmt.Errorf("list the nftables tables of family inet: %w; it takes root (CAP_NET_ADMIN)", err)
-	}
-	for _, t := range tables {
-		if t.Name == tableName {
-			return true, nil
+	// Chains to which others lead must be there first. Those at hooks come in
+	// their order, each with its rules.
+	for _, c := range x.chains {
+		if c.hook == nil {
+			t.newChain(x.family, tableName, c.name, nil)
 		}
 	}
-	return false, nil
-}
-
-// NativeQueueAvailable reports whether the kernel has nft's own queue
-// statement (CONFIG_NFT_QUEUE). It asks with a table that the same transaction
-// deletes, which therefore never exists.
-func NativeQueueAvailable() bool {
-	c, err := dial()
-	if err != nil {
-		return false
+	for i := range x.chains {
+		c := &x.chains[i]
+		if c.hook != nil {
+			t.newChain(x.family, tableName, c.name, c.hook)
+		}
+		t.putRules(x.family, c)
 	}
-	table := &nftables.Table{Name: tableName + "_probe", Family: nftables.TableFamilyINet}
-	c.AddTable(table)
-	chain := c.AddChain(&nftables.Chain{Name: "probe", Table: table})
-	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: queue{native: true}.lower()})
-	c.DelTable(table)
-	return c.Flush() == nil
 }
 
-func dial() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.WithSockOptions(
-		func(c *netlink.Conn) error { return c.SetReadBuffer(socketBuffer) },
-		func(c *netlink.Conn) error { return c.SetWriteBuffer(socketBuffer) },
-	))
+func (t *transaction) putSet(family byte, s *set) {
+	t.newSet(family, tableName, s)
+	t.newElements(family, tableName, s, all(s))
+}
+
+func (t *transaction) putRules(family byte, c *chain) {
+	for _, r := range c.rules {
+		t.newRule(family, tableName, c.name, r)
+	}
+}
+
+// all yields the places of all elements of a set.
+func all(s *set) func(yield func(int) bool) {
+	return func(yield func(int) bool) {
+		for i := range s.len() {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// tableFamilies are the families in which there may be a table of ours.
+var tableFamilies = []byte{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
+
+// Remove takes the tables out of force in the network namespace of the calling
+// thread. It is no error that there are none.
+func Remove() error {
+	families, err := present()
+	if err != nil || len(families) == 0 {
+		return err
+	}
+	t := transaction{}
+	for _, f := range families {
+		t.haveTable(f, tableName) // it may have gone since
+		t.delTable(f, tableName)
+	}
+	if err := t.commit(); err != nil {
+		return fmt.Errorf("delete the nftables table %s: %w; it takes root (CAP_NET_ADMIN)", tableName, err)
+	}
+	return nil
+}
+
+// Present reports whether the network namespace of the calling thread has a
+// table of ours.
+func Present() (bool, error) {
+	families, err := present()
+	return len(families) > 0, err
+}
+
+// present returns the families in which there is a table of ours.
+func present() ([]byte, error) {
+	c, err := nftables.New()
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket to nftables: %w", err)
 	}
-	return c, nil
-}
-
-// replace makes the table empty. It is added first because one that is not
-// there cannot be deleted.
-func replace(c *nftables.Conn, table *nftables.Table) {
-	c.AddTable(table)
-	c.DelTable(table)
-	c.AddTable(table)
-}
-
-// add puts all of the ruleset into the empty table, chain by chain.
-func (rs Ruleset) add(c *nftables.Conn, table *nftables.Table) error {
-	for i, s := range rs.sets {
-		if err := s.add(c, table, uint32(i+1)); err != nil {
-			return fmt.Errorf("set %s: %w", s.name, err)
+	var found []byte
+	for _, f := range tableFamilies {
+		tables, err := c.ListTablesOfFamily(nftables.TableFamily(f))
+		if err != nil {
+			return nil, fmt.Errorf("list the nftables tables of family %s: %w; it takes root (CAP_NET_ADMIN)", familyNames[f], err)
 		}
-	}
-	policy := nftables.ChainPolicyAccept
-	for _, ch := range rs.chains {
-		chain := &nftables.Chain{Name: ch.name, Table: table}
-		if ch.hook != nil {
-			chain.Type = nftables.ChainTypeFilter
-			chain.Hooknum = hooks[ch.hook.name]
-			chain.Priority = nftables.ChainPriorityRef(nftables.ChainPriority(ch.hook.priority))
-			chain.Policy = &policy
-		}
-		c.AddChain(chain)
-		for _, r := range ch.rules {
-			var exprs []expr.Any
-			for _, s := range r {
-				exprs = append(exprs, s.lower()...)
+		for _, t := range tables {
+			if t.Name == tableName {
+				found = append(found, f)
 			}
-			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
 		}
 	}
-	return nil
-}
-
-var hooks = map[string]*nftables.ChainHook{
-	"prerouting":  nftables.ChainHookPrerouting,
-	"input":       nftables.ChainHookInput,
-	"postrouting": nftables.ChainHookPostrouting,
-}
-
-// elementOverhead is what an element takes in a message besides its key: three
-// attribute headers, around the element, its key and the key's value.
-const elementOverhead = 3 * 4
-
-// add adds the set and its elements, as many to a message as the 16 bits of
-// an attribute's length allow. The number identifies the set within the
-// transaction.
-func (s set) add(c *nftables.Conn, table *nftables.Table, number uint32) error {
-	types := make([]nftables.SetDatatype, len(s.keys))
-	for i, k := range s.keys {
-		types[i] = k.field.info().datatype
-	}
-	keyType, err := nftables.ConcatSetType(types...)
-	if err != nil {
-		return err
-	}
-	named := &nftables.Set{
-		Table: table, Name: s.name, ID: number,
-		KeyType: keyType, Concatenation: len(types) > 1, KeyByteOrder: binaryutil.BigEndian,
-		// With its size known the kernel makes a table of fixed size, and need
-		// not grow it in the middle of the transaction.
-		Size: uint32(len(s.tuples)),
-	}
-	if err := c.AddSet(named, nil); err != nil {
-		return err
-	}
-	elements := make([]nftables.SetElement, len(s.tuples))
-	for i := range s.tuples {
-		elements[i].Key = s.element(&s.tuples[i])
-	}
-	most := (math.MaxUint16 - 4) / (elementOverhead + int(keyType.Bytes))
-	for len(elements) > 0 {
-		n := min(most, len(elements))
-		if err := c.SetAddElements(named, elements[:n]); err != nil {
-			return err
-		}
-		elements = elements[n:]
-	}
-	return nil
-}
-
-// element returns the key of a tuple: its fields one after another, each with
-// zeros to the end of its last register.
-func (s set) element(t *filter.Tuple) []byte {
-	b := make([]byte, 0, 64) // all registers
-	for _, k := range s.keys {
-		b = k.field.appendValue(b, t)
-		for len(b)%registerBytes != 0 {
-			b = append(b, 0)
-		}
-	}
-	return b
+	return found, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -20,10 +21,13 @@ type field uint8
 const (
 	nfproto field = iota // the family: NFPROTO_IPV4 or NFPROTO_IPV6
 	l4proto              // upper-layer protocol, behind IPv6 extension headers
-	iifname              // empty at postrouting for what the host itself sends
+	iifname              // empty at output and postrouting for what the host itself sends
 	oifname
+	iiftype // hardware type (ARPHRD)
+	oiftype
 	mark
 	ctState      // bit mask
+	ctDirection  // of the packet in its connection; without one it matches nothing
 	saddrType    // RTN_LOCAL and so on, by the host's routes
 	daddrType    // likewise
 	ip4Saddr     // the addresses and the hop limit want a match of nfproto before
@@ -31,7 +35,11 @@ const (
 	ip6Saddr     //
 	ip6Daddr     //
 	ip6HopLimit  //
-	icmp6Type    // wants a match of nfproto and l4proto before
+	icmpType     // the types and codes want a match of nfproto and l4proto before
+	icmpCode     //
+	icmp6Type    //
+	icmp6Code    //
+	tcpFlags     // wants a match of l4proto before
 	transportSrc // ports; a fragment other than the first has none and matches nothing
 	transportDst //
 )
@@ -44,13 +52,26 @@ type fieldInfo struct {
 	load     func(register uint32) expr.Any
 }
 
+// hostOrder reports whether the kernel has the field in a register as a number
+// of its own, and not in network byte order.
+func (f field) hostOrder() bool {
+	switch f {
+	case iiftype, oiftype, mark, ctState, saddrType, daddrType:
+		return true
+	}
+	return false
+}
+
 var fields = [...]fieldInfo{
 	nfproto:      {"meta nfproto", nftables.TypeNFProto, formatFamily, meta(expr.MetaKeyNFPROTO)},
 	l4proto:      {"meta l4proto", nftables.TypeInetProto, formatProtocol, meta(expr.MetaKeyL4PROTO)},
 	iifname:      {"iifname", nftables.TypeIFName, formatName, meta(expr.MetaKeyIIFNAME)},
 	oifname:      {"oifname", nftables.TypeIFName, formatName, meta(expr.MetaKeyOIFNAME)},
+	iiftype:      {"meta iiftype", nftables.TypeARPHRD, formatHostOrder, meta(expr.MetaKeyIIFTYPE)},
+	oiftype:      {"meta oiftype", nftables.TypeARPHRD, formatHostOrder, meta(expr.MetaKeyOIFTYPE)},
 	mark:         {"meta mark", nftables.TypeMark, formatMark, meta(expr.MetaKeyMARK)},
 	ctState:      {"ct state", nftables.TypeCTState, formatState, conntrack(expr.CtKeySTATE)},
+	ctDirection:  {"ct direction", nftables.TypeCTDir, formatDirection, conntrack(expr.CtKeyDIRECTION)},
 	saddrType:    {"fib saddr type", nftables.TypeFIBAddr, formatAddressType, addressType(true)},
 	daddrType:    {"fib daddr type", nftables.TypeFIBAddr, formatAddressType, addressType(false)},
 	ip4Saddr:     {"ip saddr", nftables.TypeIPAddr, formatAddr, network(12, 4)},
@@ -58,7 +79,11 @@ var fields = [...]fieldInfo{
 	ip6Saddr:     {"ip6 saddr", nftables.TypeIP6Addr, formatAddr, network(8, 16)},
 	ip6Daddr:     {"ip6 daddr", nftables.TypeIP6Addr, formatAddr, network(24, 16)},
 	ip6HopLimit:  {"ip6 hoplimit", nftables.TypeInteger, formatNumber, network(7, 1)},
+	icmpType:     {"icmp type", nftables.TypeICMPType, formatNumber, transport(0, 1)},
+	icmpCode:     {"icmp code", nftables.TypeICMPCode, formatNumber, transport(1, 1)},
 	icmp6Type:    {"icmpv6 type", nftables.TypeICMP6Type, formatNumber, transport(0, 1)},
+	icmp6Code:    {"icmpv6 code", nftables.TypeICMPV6Code, formatNumber, transport(1, 1)},
+	tcpFlags:     {"tcp flags", nftables.TypeTCPFlag, formatNumber, transport(13, 1)},
 	transportSrc: {"th sport", nftables.TypeInetService, formatNumber, transport(0, 2)},
 	transportDst: {"th dport", nftables.TypeInetService, formatNumber, transport(2, 2)},
 }
@@ -68,6 +93,8 @@ func (f field) info() *fieldInfo { return &fields[f] }
 // appendValue appends what a tuple has in the field, in network byte order.
 func (f field) appendValue(b []byte, t *filter.Tuple) []byte {
 	switch f {
+	case nfproto:
+		return append(b, familyOf(t.V6))
 	case l4proto:
 		return append(b, t.Proto)
 	case ip4Saddr, ip6Saddr:
@@ -134,14 +161,37 @@ func formatName(b []byte) string { return strconv.Quote(string(bytes.TrimRight(b
 
 func formatMark(b []byte) string { return fmt.Sprintf("%#08x", binary.NativeEndian.Uint32(b)) }
 
-func formatState(b []byte) string {
-	switch s := binary.NativeEndian.Uint32(b); s {
-	case expr.CtStateBitINVALID:
-		return "invalid"
-	default:
-		return fmt.Sprint(s)
-	}
+// states are the bits of ctState, in nft's order.
+var states = []struct {
+	bit  uint32
+	name string
+}{
+	{expr.CtStateBitINVALID, "invalid"}, {expr.CtStateBitESTABLISHED, "established"},
+	{expr.CtStateBitRELATED, "related"}, {expr.CtStateBitNEW, "new"},
 }
+
+func formatState(b []byte) string {
+	var names []string
+	for _, s := range states {
+		if binary.NativeEndian.Uint32(b)&s.bit != 0 {
+			names = append(names, s.name)
+		}
+	}
+	if names == nil {
+		return "0"
+	}
+	return strings.Join(names, ",")
+}
+
+func formatDirection(b []byte) string {
+	if b[0] == original {
+		return "original"
+	}
+	return "reply"
+}
+
+// formatHostOrder writes two bytes in the host's byte order.
+func formatHostOrder(b []byte) string { return strconv.Itoa(int(binary.NativeEndian.Uint16(b))) }
 
 func formatAddressType(b []byte) string {
 	switch t := binary.NativeEndian.Uint32(b); t {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/google/nftables"
 	"github.com/vishvananda/netns"
 
 	"github.com/ipsecfw/ipsecfw/filter"
@@ -90,15 +89,16 @@ func inForce(t testing.TB) (sets, chains map[string]object, rules map[string]int
 func check(t testing.TB, rs Ruleset) {
 	t.Helper()
 	sets, chains, rules := inForce(t)
-	if len(sets) != len(rs.sets) || len(chains) != len(rs.chains) {
-		t.Errorf("%d sets and %d chains are in force, want %d and %d", len(sets), len(chains), len(rs.sets), len(rs.chains))
+	want := rs.tables[0]
+	if len(sets) != len(want.sets) || len(chains) != len(want.chains) {
+		t.Errorf("%d sets and %d chains are in force, want %d and %d", len(sets), len(chains), len(want.sets), len(want.chains))
 	}
-	for _, s := range rs.sets {
-		if got := sets[s.name]; len(got.Elem) != len(s.tuples) {
-			t.Errorf("set %s has %d elements, want %d", s.name, len(got.Elem), len(s.tuples))
+	for _, s := range want.sets {
+		if got := sets[s.name]; len(got.Elem) != s.len() {
+			t.Errorf("set %s has %d elements, want %d", s.name, len(got.Elem), s.len())
 		}
 	}
-	for _, c := range rs.chains {
+	for _, c := range want.chains {
 		got := chains[c.name]
 		if c.hook != nil && (got.Hook != c.hook.name || got.Prio != int(c.hook.priority) || got.Policy != "accept") {
 			t.Errorf("chain %s is %+v", c.name, got)
@@ -118,8 +118,8 @@ func TestApply(t *testing.T) {
 	}
 	sets, _, _ := inForce(t)
 	for _, tt := range []struct{ set, kind, element string }{
-		{"in1_permit_v4_src32_proto_sport16", "[ipv4_addr inet_proto inet_service]", "[map[concat:[10.9.0.53 udp 53]]]"},
-		{"in2_negotiate_v4_src16_proto_dport16", "[ipv4_addr inet_proto inet_service]", "[map[concat:[10.1.0.0 tcp 8443]]]"},
+		{"in262784_permit_v4_src32_proto_sport16", "[ipv4_addr inet_proto inet_service]", "[map[concat:[10.9.0.53 udp 53]]]"},
+		{"in246400_negotiate_v4_src16_proto_dport16", "[ipv4_addr inet_proto inet_service]", "[map[concat:[10.1.0.0 tcp 8443]]]"},
 	} {
 		if s := sets[tt.set]; fmt.Sprint(s.Type) != tt.kind || fmt.Sprint(s.Elem) != tt.element {
 			t.Errorf("set %s is %v of %v, want %s of %s", tt.set, s.Elem, s.Type, tt.element, tt.kind)
@@ -152,18 +152,20 @@ func TestApplyAllOrNothing(t *testing.T) {
 	good := Compile(payroll(t), testConfig)
 	must(t, Apply(good))
 	before := nftCommand(t, "-j", "list", "ruleset")
-	last := len(good.chains) - 1
+	last := len(good.tables[0].chains) - 1
 	for _, tt := range []struct {
 		name string
 		s    statement
 	}{
-		{"a set that is not there", lookup{"missing", []key{{ip4Saddr, 32}}}},
+		{"a set that is not there", lookup{name: "missing", keys: []key{{ip4Saddr, 32}}}},
 		{"a chain that is not there", gotoChain("missing")},
 		{"an operand that is too long", is(ip6Saddr, make([]byte, 100)...)},
 	} {
 		// Not in a subtest: its goroutine would be on a thread outside.
-		bad := Ruleset{good.sets, slices.Clone(good.chains)}
-		bad.chains[last].rules = append(slices.Clone(bad.chains[last].rules), rule{tt.s})
+		was := good.tables[0]
+		was.chains = slices.Clone(was.chains)
+		was.chains[last].rules = append(slices.Clone(was.chains[last].rules), rule{tt.s})
+		bad := Ruleset{[]table{was}}
 		if err := Apply(bad); err == nil {
 			t.Errorf("%s: no error", tt.name)
 		}
@@ -181,10 +183,10 @@ func TestOtherTables(t *testing.T) {
 	namespace(t)
 	nftCommand(t, "add table inet other; add set inet other s { type ipv4_addr; }; add element inet other s { 10.0.0.1 };"+
 		"add chain inet other input { type filter hook input priority -10; }; add rule inet other input ip saddr @s counter drop;"+
-		"add table ip ipsecfw; add chain ip ipsecfw c; add table inet ipsecfw_probe; add chain inet ipsecfw_probe mine")
+		"add table ip other; add chain ip other c; add table inet ipsecfw_probe0; add chain inet ipsecfw_probe0 mine")
 	before := nftCommand(t, "-j", "list", "ruleset")
 	rs := Compile(payroll(t), testConfig)
-	NativeQueueAvailable()
+	Probe()
 	must(t, Apply(rs))
 	must(t, Apply(rs))
 	must(t, Remove())
@@ -193,21 +195,30 @@ func TestOtherTables(t *testing.T) {
 	}
 }
 
-func TestNativeQueue(t *testing.T) {
+func TestProbe(t *testing.T) {
 	namespace(t)
-	available := NativeQueueAvailable()
+	f := Probe()
 	if out := nftCommand(t, "list", "ruleset"); len(out) != 0 {
 		t.Errorf("the probe left behind: %s", out)
 	}
 	cfg := testConfig
-	cfg.NativeQueue = true
-	rs := Compile(payroll(t), cfg)
-	err := Apply(rs)
-	if available != (err == nil) {
-		t.Errorf("the native queue is available: %v; Apply with it: %v", available, err)
-	}
-	if err == nil {
-		check(t, rs)
+	cfg.Features = f
+	must(t, Apply(Compile(payroll(t), cfg)))
+	for _, tt := range []struct {
+		name string
+		has  bool
+		set  func(*Features)
+	}{
+		{"inet", f.Inet, func(f *Features) { f.Inet = true }},
+		{"fib", f.FIB, func(f *Features) { f.FIB = true }},
+		{"native queue", f.NativeQueue, func(f *Features) { f.NativeQueue = true }},
+	} {
+		cfg.Features = f
+		tt.set(&cfg.Features)
+		rs := Compile(payroll(t), cfg)
+		if err := Apply(rs); tt.has != (err == nil) {
+			t.Errorf("%s is there: %v; Apply with it: %v", tt.name, tt.has, err)
+		}
 	}
 }
 
@@ -229,25 +240,19 @@ func many(t testing.TB, n int, v6 bool) *filter.SPD {
 // Read back without nft, which is slow with many elements.
 func TestApplyManyElements(t *testing.T) {
 	namespace(t)
-	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
 	for _, v6 := range []bool{false, true} {
 		const n = 20000
 		rs := Compile(many(t, n, v6), testConfig)
 		must(t, Apply(rs))
-		c, err := dial()
-		must(t, err)
-		for _, s := range rs.sets {
-			elements, err := c.GetSetElements(&nftables.Set{Table: table, Name: s.name})
-			must(t, err)
-			inForce := make(map[string]bool, len(elements))
-			for _, e := range elements {
-				inForce[string(e.Key)] = true
+		for i := range rs.tables[0].sets {
+			s := &rs.tables[0].sets[i]
+			inForce := map[string]bool{}
+			must(t, readSet(&rs.tables[0], s.name, func(e *read) { inForce[string(e.key)] = true }))
+			if len(inForce) != s.len() || s.len() < n {
+				t.Errorf("set %s has %d elements for %d tuples of %d filters", s.name, len(inForce), s.len(), n)
 			}
-			if len(inForce) != len(s.tuples) || len(s.tuples) < n {
-				t.Errorf("set %s has %d elements for %d tuples of %d filters", s.name, len(inForce), len(s.tuples), n)
-			}
-			for i := range s.tuples {
-				if !inForce[string(s.element(&s.tuples[i]))] {
+			for i := range s.len() {
+				if !inForce[string(s.appendKey(nil, i))] {
 					t.Fatalf("set %s has no element for %+v", s.name, s.tuples[i])
 				}
 			}

@@ -62,10 +62,13 @@ func and(register uint32, mask []byte) expr.Any {
 	return &expr.Bitwise{SourceRegister: register, DestRegister: register, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask))}
 }
 
-// lookup ends the rule unless the set holds the packet's key.
+// lookup ends the rule unless the set holds the packet's key; not, if it does.
+// The set's element counts the packet when it is found, and does not count
+// with not, which ends the rule there.
 type lookup struct {
 	name string
 	keys []key
+	not  bool
 }
 
 func (l lookup) String() string {
@@ -73,7 +76,11 @@ func (l lookup) String() string {
 	for i, k := range l.keys {
 		parts[i] = k.String()
 	}
-	return strings.Join(parts, " . ") + " @" + l.name
+	operator := " @"
+	if l.not {
+		operator = " != @"
+	}
+	return strings.Join(parts, " . ") + operator + l.name
 }
 
 func (l lookup) lower() []expr.Any {
@@ -87,7 +94,7 @@ func (l lookup) lower() []expr.Any {
 		}
 		r += (info.datatype.Bytes + registerBytes - 1) / registerBytes
 	}
-	return append(out, &expr.Lookup{SourceRegister: keyRegister, SetName: l.name})
+	return append(out, &expr.Lookup{SourceRegister: keyRegister, SetName: l.name, Invert: l.not})
 }
 
 // counter counts the packets and bytes that come to it.
@@ -112,17 +119,22 @@ func (s setMark) lower() []expr.Any {
 	}
 }
 
-// verdict ends the packet's way through the table.
+// verdict ends the packet's way through the base chain, or with back only
+// through the chain.
 type verdict expr.VerdictKind
 
 const (
 	accept = verdict(expr.VerdictAccept)
 	drop   = verdict(expr.VerdictDrop)
+	back   = verdict(expr.VerdictReturn)
 )
 
 func (v verdict) String() string {
-	if v == accept {
+	switch v {
+	case accept:
 		return "accept"
+	case back:
+		return "return"
 	}
 	return "drop"
 }
@@ -136,6 +148,15 @@ func (g gotoChain) String() string { return "goto " + string(g) }
 
 func (g gotoChain) lower() []expr.Any {
 	return []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: string(g)}}
+}
+
+// jumpChain sends the packet to a chain, from which it may return.
+type jumpChain string
+
+func (j jumpChain) String() string { return "jump " + string(j) }
+
+func (j jumpChain) lower() []expr.Any {
+	return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: string(j)}}
 }
 
 // queue hands the packet to whoever reads the queue, and drops it when nobody

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +34,9 @@ func newWires(t *testing.T) *wires {
 		// Addresses must not wait for duplicate address detection.
 		must(t, os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0))
 	}
+	lo, err := netlink.LinkByName("lo")
+	must(t, err)
+	must(t, netlink.LinkSetUp(lo))
 	w.link("peer", w.peer, 1)
 	w.link("behind", w.behind, 2)
 	for _, path := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
@@ -62,7 +67,25 @@ func (w *wires) link(name string, other netns.NsHandle, n int) {
 		for _, format := range []string{"10.77.%d.1", "fd77:%d::1"} {
 			must(w.t, netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(fmt.Sprintf(format, n))}))
 		}
+		w.await("host")
 	})
+	w.await(name)
+}
+
+// await waits until the IPv6 addresses of a link are in use: the kernel leaves
+// that to a worker.
+func (w *wires) await(name string) {
+	w.t.Helper()
+	link, err := netlink.LinkByName(name)
+	must(w.t, err)
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+		addresses, err := netlink.AddrList(link, netlink.FAMILY_V6)
+		must(w.t, err)
+		if !slices.ContainsFunc(addresses, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }) {
+			return
+		}
+	}
+	w.t.Fatalf("the IPv6 addresses of %s are not in use", name)
 }
 
 // in runs f in another network namespace.
@@ -177,9 +200,23 @@ func wirePolicy(t testing.TB) *filter.SPD {
 	)
 }
 
+// kernels are what kernels may have, as far as this one has it.
+func kernels() map[string]Config {
+	poor := testConfig
+	poor.Features = Features{}
+	poor.Broadcasts = []netip.Addr{netip.MustParseAddr("10.77.1.255"), netip.MustParseAddr("10.77.2.255")}
+	return map[string]Config{"inet and fib": testConfig, "two tables": poor}
+}
+
 func TestEgress(t *testing.T) {
-	w := newWires(t)
-	must(t, Apply(Compile(wirePolicy(t), testConfig)))
+	for name, cfg := range kernels() {
+		t.Log(name)
+		testEgress(newWires(t), cfg)
+	}
+}
+
+func testEgress(w *wires, cfg Config) {
+	must(w.t, Apply(Compile(wirePolicy(w.t), cfg)))
 	w.check(path{w.host, w.peer, "10.77.1.1", "10.77.1.2"}, []datagram{
 		{"permitted", "10.77.1.1:0", "10.77.1.2:7000", 0, 1, arrives},
 		{"permitted, IPv6", "[fd77:1::1]:0", "[fd77:1::2]:7000", 0, 1, arrives},
@@ -200,13 +237,19 @@ func TestEgress(t *testing.T) {
 		{"the engine's mark on another port", "10.77.1.1:501", "10.77.1.2:7001", testConfig.OutMark, 1, refused},
 		{"another mark on IKE's port", "10.77.1.1:500", "10.77.1.2:7001", testConfig.OutMark + 1, 1, refused},
 		{"no mark on IKE's port", "10.77.1.1:4500", "10.77.1.2:7001", 0, 1, refused},
-		{"broadcast of the link", "10.77.1.1:0", "10.77.1.255:7001", 0, 1, arrives},
+		{"broadcast of the link", "10.77.1.1:0", "10.77.1.255:7001", 0, 1, refused},
 	})
 }
 
 func TestIngress(t *testing.T) {
-	w := newWires(t)
-	must(t, Apply(Compile(wirePolicy(t), testConfig)))
+	for name, cfg := range kernels() {
+		t.Log(name)
+		testIngress(newWires(t), cfg)
+	}
+}
+
+func testIngress(w *wires, cfg Config) {
+	must(w.t, Apply(Compile(wirePolicy(w.t), cfg)))
 	w.check(path{w.peer, w.host, "10.77.1.2", "10.77.1.1"}, []datagram{
 		{"permitted", "10.77.1.2:0", "10.77.1.1:7000", 0, 1, arrives},
 		{"permitted, IPv6", "[fd77:1::2]:0", "[fd77:1::1]:7000", 0, 1, arrives},

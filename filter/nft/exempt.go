@@ -1,0 +1,89 @@
+package nft
+
+import (
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/ipsecfw/ipsecfw/filter"
+)
+
+// exempt returns the rules that accept, of the packets of a direction, what
+// filter.Exemptions.Exempt says that no filter judges. At boot there is no
+// engine, and its IKE and ESP are not exempt.
+func (c *compiler) exempt(x filter.Exemptions, d filter.Direction) []rule {
+	v4, v6 := family(false), family(true)
+	var rules []rule
+	switch d {
+	case filter.Inbound:
+		rules = append(rules, rule{named(iifname, loopback), accept})
+	case filter.Outbound:
+		rules = append(rules, rule{named(oifname, loopback), accept})
+	}
+	if !c.boot {
+		rules = append(rules, c.engine(d)...)
+	}
+	if x.Multicast || d != filter.Outbound {
+		multicast4, multicast6 := []byte{0xf0, 0, 0, 0}, append([]byte{0xff}, make([]byte, 15)...)
+		rules = append(rules,
+			rule{v4, match{ip4Daddr, multicast4, expr.CmpOpEq, []byte{224, 0, 0, 0}}, accept},
+			rule{v4, c.broadcast(), accept},
+			rule{v6, match{ip6Daddr, multicast6, expr.CmpOpEq, multicast6}, accept})
+	}
+	if d == filter.Forward {
+		return rules
+	}
+	icmp6 := protocol(unix.IPPROTO_ICMPV6)
+	rules = append(rules,
+		rule{v6, icmp6, is(ip6HopLimit, filter.NDHopLimit),
+			match{icmp6Type, nil, expr.CmpOpGte, []byte{filter.NDFirst}},
+			match{icmp6Type, nil, expr.CmpOpLte, []byte{filter.NDLast}}, accept},
+		rule{v6, icmp6, is(ip6HopLimit, filter.MLDHopLimit),
+			match{icmp6Type, nil, expr.CmpOpGte, []byte{filter.MLDFirst}},
+			match{icmp6Type, nil, expr.CmpOpLte, []byte{filter.MLDLast}}, accept},
+		rule{v6, icmp6, is(ip6HopLimit, filter.MLDHopLimit), is(icmp6Type, filter.MLDv2Report), accept})
+	if x.RSVP {
+		rules = append(rules, rule{protocol(filter.RSVP), accept})
+	}
+	if x.Kerberos {
+		for _, p := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
+			answer := append(rule{protocol(p), port(transportSrc, filter.KerberosPort)}, stage(filter.Answers)...)
+			rules = append(rules, rule{protocol(p), port(transportDst, filter.KerberosPort), accept}, append(answer, accept))
+		}
+	}
+	return rules
+}
+
+// loopback is the interface that leads to the host itself.
+const loopback = "lo"
+
+// engine returns the rules that accept IKE and ESP: what comes for the engine,
+// and what goes out from its own sockets.
+func (c *compiler) engine(d filter.Direction) []rule {
+	esp, udp := protocol(filter.ESP), protocol(unix.IPPROTO_UDP)
+	switch d {
+	case filter.Forward:
+		return nil
+	case filter.Inbound:
+		return []rule{
+			{udp, port(transportDst, filter.IKEPort), accept},
+			{udp, port(transportDst, filter.NATPort), accept},
+			{esp, accept},
+		}
+	}
+	own := is(mark, native(c.cfg.OutMark)...)
+	return []rule{
+		{own, esp, accept},
+		{own, udp, port(transportSrc, filter.IKEPort), accept},
+		{own, udp, port(transportSrc, filter.NATPort), accept},
+	}
+}
+
+// broadcast matches the broadcast addresses of IPv4: by IP destination, never
+// by how the link delivered the frame.
+func (c *compiler) broadcast() statement {
+	if c.cfg.Features.FIB {
+		return is(daddrType, native(unix.RTN_BROADCAST)...)
+	}
+	c.asked[broadcasts] = true
+	return lookup{name: broadcasts, keys: []key{{ip4Daddr, 32}}}
+}
