@@ -26,6 +26,7 @@ const (
 // Queue is one queue of the kernel's NFQUEUE.
 type Queue struct {
 	number   uint16
+	mark     uint32 // of what we sealed
 	nf       *nfqueue.Nfqueue
 	counters *Counters
 	failed   chan error // has room for one
@@ -33,8 +34,9 @@ type Queue struct {
 
 // OpenQueue opens a queue. With gso set its packets come as large as the
 // stack made them, with checksums unfinished: that is for TCP alone, since
-// the message does not say where to cut anything else.
-func OpenQueue(number uint16, gso bool, counters *Counters) (*Queue, error) {
+// the message does not say where to cut anything else. What goes on sealed has
+// the mark of the engine's own sockets.
+func OpenQueue(number uint16, gso bool, mark uint32, counters *Counters) (*Queue, error) {
 	cfg := nfqueue.Config{
 		NfQueue:      number,
 		MaxQueueLen:  queueLen,
@@ -53,7 +55,7 @@ func OpenQueue(number uint16, gso bool, counters *Counters) (*Queue, error) {
 	if err := nf.Con.SetReadBuffer(queueBuffer); err != nil && !errors.Is(err, unix.EPERM) {
 		return nil, errors.Join(fmt.Errorf("size the buffer of packet queue %d: %w", number, err), nf.Close())
 	}
-	return &Queue{number, nf, counters, make(chan error, 1)}, nil
+	return &Queue{number, mark, nf, counters, make(chan error, 1)}, nil
 }
 
 // Start makes the kernel bring packets to a worker, until ctx ends. The queue
@@ -128,7 +130,7 @@ func (q *Queue) packet(a nfqueue.Attribute) (p Queued, ok bool) {
 func (q *Queue) Verdict(id uint32, v Verdict, contents []byte) error {
 	switch v {
 	case Replace:
-		return q.nf.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(contents))
+		return q.nf.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(contents), nfqueue.WithMark(q.mark))
 	case Drop:
 		return q.nf.SetVerdict(id, nfqueue.NfDrop)
 	case Pass:

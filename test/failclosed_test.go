@@ -87,7 +87,7 @@ func TestApplyWithoutAQueue(t *testing.T) {
 	e := nfq.NewEngine(nfq.Config{Log: slog.New(slog.DiscardHandler)})
 	var q *nfq.Queue
 	must(t, s.server.Do(func() (err error) {
-		if q, err = nfq.OpenQueue(4951, true, &e.Counters); err == nil {
+		if q, err = nfq.OpenQueue(4951, true, 0x49500002, &e.Counters); err == nil {
 			err = q.Start(ctx, e)
 		}
 		return err

@@ -34,6 +34,9 @@ func (c *control) change(ctx context.Context, next kept, l loading) (cut int, er
 			return 0, err
 		}
 	}
+	if _, err := conntrack.Reset(p.spd, pl.links, pl.outside()); err != nil {
+		c.cfg.Log.Warn("ends of connections that the policy refuses were not told", "error", err)
+	}
 	if err := c.enforce(p, staged.commit); err != nil {
 		if c.plant == nil {
 			err = errors.Join(err, pl.stop())
@@ -118,6 +121,11 @@ func (c *control) start(p *policy) (*plant, error) {
 	return start(p, c.memory, c.cfg.Log, func(err error) { c.fatal(err) })
 }
 
+// outside returns the interfaces by which packets come and go.
+func (pl *plant) outside() []filter.Interface {
+	return slices.DeleteFunc(pl.links.All(), func(i filter.Interface) bool { return i.Name == device || i.Name == loopback })
+}
+
 // inForce completes a change that nftables and the disk have taken.
 func (c *control) inForce(pl *plant, p *policy) (cut int) {
 	rs := c.ruleset
@@ -127,8 +135,7 @@ func (c *control) inForce(pl *plant, p *policy) (cut int) {
 	}
 	c.plant = pl
 	c.generation++
-	others := slices.DeleteFunc(pl.links.All(), func(i filter.Interface) bool { return i.Name == device || i.Name == loopback })
-	r, err := conntrack.Cut(p.spd, pl.links, others)
+	r, err := conntrack.Cut(p.spd, pl.links, pl.outside())
 	if err != nil {
 		c.cfg.Log.Warn("connections that the policy refuses were not looked for; their packets are dropped all the same", "error", err)
 	}

@@ -134,7 +134,7 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 	run(func() error { return pl.lifetimes(ctx) })
 	run(func() error { return pl.manager.Run(ctx) })
 	for _, n := range []uint16{queue, tcpQueue} {
-		q, err := nfq.OpenQueue(n, n == tcpQueue, &pl.engine.Counters)
+		q, err := nfq.OpenQueue(n, n == tcpQueue, outMark, &pl.engine.Counters)
 		if err != nil {
 			return err
 		}
