@@ -14,12 +14,7 @@ func daemonCommand() *cli.Command {
 		Name:  "daemon",
 		Usage: "run the engine in the foreground, until SIGINT or SIGTERM",
 		Flags: []cli.Flag{
-			&cli.PathFlag{
-				Name:    "state",
-				Usage:   "`DIR` where the policy is kept that is restored at the next start",
-				Value:   "/var/lib/ipsecfw",
-				EnvVars: []string{"IPSECFW_STATE"},
-			},
+			stateFlag(),
 			&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", Value: "info"},
 		},
 		Action: noArguments(func(c *cli.Context) error {

@@ -21,10 +21,39 @@ func listCommand() *cli.Command {
 		Usage:  "show what is in force",
 		Action: group,
 		Subcommands: []*cli.Command{
-			listing("filters", "the filters, in the order in which they decide", (*api.Client).Filters, filterTable),
-			listing("sas", "the pairs of SAs", (*api.Client).SAs, saTable),
+			listFiltersCommand(),
+			listing("sas", "the pairs of SAs, and the peers that are spoken to in clear", (*api.Client).SAs, saTable),
 			listing("peers", "the IKE SAs", (*api.Client).Peers, peerTable),
 		},
+	}
+}
+
+func listFiltersCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "filters",
+		Usage: "the filters, in the order in which they decide",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "specific", Usage: "spell out lists and names, address by address"},
+			outputFlag(),
+		},
+		Action: noArguments(func(c *cli.Context) error {
+			get := (*api.Client).Filters
+			if c.Bool("specific") {
+				get = (*api.Client).SpecificFilters
+			}
+			if err := show(c, get, filterTable); err != nil {
+				return err
+			}
+			d, err := client(c)
+			if err != nil {
+				return err
+			}
+			warnings, err := d.Warnings(c.Context)
+			for _, w := range warnings {
+				fmt.Fprintf(c.App.ErrWriter, "warning: %s\n", w)
+			}
+			return err
+		}),
 	}
 }
 
@@ -44,12 +73,19 @@ func outputFlag() cli.Flag {
 	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FORMAT`: table or json", Value: "table"}
 }
 
+// checkFormat refuses an output format that there is not.
+func checkFormat(c *cli.Context) error {
+	if format := c.String("output"); format != "table" && format != "json" {
+		return usageError{fmt.Errorf("the output format is %q, not table or json", format)}
+	}
+	return nil
+}
+
 // show asks the daemon and prints the answer in the format that the command
 // line chose.
 func show[T any](c *cli.Context, get func(*api.Client, context.Context) (T, error), rows func(T) table) error {
-	format := c.String("output")
-	if format != "table" && format != "json" {
-		return usageError{fmt.Errorf("the output format is %q, not table or json", format)}
+	if err := checkFormat(c); err != nil {
+		return err
 	}
 	d, err := client(c)
 	if err != nil {
@@ -59,10 +95,15 @@ func show[T any](c *cli.Context, get func(*api.Client, context.Context) (T, erro
 	if err != nil {
 		return err
 	}
-	if format == "table" {
-		return rows(v).print(c.App.Writer)
+	if c.String("output") == "json" {
+		return printJSON(c, v)
 	}
+	return rows(v).print(c.App.Writer)
+}
+
+func printJSON(c *cli.Context, v any) error {
 	e := json.NewEncoder(c.App.Writer)
+	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
@@ -82,18 +123,31 @@ func (t table) print(w io.Writer) error {
 }
 
 func filterTable(filters []api.Filter) table {
-	t := table{{"ORDER", "RULE", "LIST", "ACTION", "FROM", "FROM-PORT", "TO", "TO-PORT", "PROTOCOL", "MIRRORED", "WEIGHT", "POSITION"}}
+	t := table{{"ORDER", "RULE", "LIST", "ACTION", "OPTIONS", "FROM", "FROM-PORT", "TO", "TO-PORT", "PROTOCOL", "ICMP", "CONNECTION", "PATH", "MIRRORED", "WEIGHT", "PACKETS", "BYTES", "POSITION"}}
 	for _, f := range filters {
+		connection := f.Connection
+		if connection == "" {
+			connection = "all"
+		}
 		t = append(t, []string{
-			strconv.Itoa(f.Order), f.Rule, fmt.Sprintf("%s[%d]", f.List, f.Index), f.Action, f.From, f.FromPort, f.To, f.ToPort, f.Protocol,
-			yesNo(f.Mirrored), strconv.FormatUint(uint64(f.Weight), 10), f.Position,
+			strconv.Itoa(f.Order), f.Rule, fmt.Sprintf("%s[%d]", f.List, f.Index), f.Action, orDash(strings.Join(f.Options, ", ")),
+			f.From, f.FromPort, f.To, f.ToPort, f.Protocol, orDash(f.ICMP), connection, f.Path, yesNo(f.Mirrored),
+			strconv.FormatUint(uint64(f.Weight), 10), strconv.FormatUint(f.Packets, 10), strconv.FormatUint(f.Bytes, 10), f.Position,
 		})
 	}
 	return t
 }
 
+// orDash writes what is not there.
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
 func saTable(sas []api.SA) table {
-	t := table{{"RULE", "MODE", "PROTOCOL", "LOCAL", "REMOTE", "IN-SPI", "OUT-SPI", "ENCRYPTION", "IN-BYTES", "IN-PACKETS", "OUT-BYTES", "OUT-PACKETS", "DROPS", "AGE", "LOCAL-SELECTORS", "REMOTE-SELECTORS"}}
+	t := table{{"RULE", "MODE", "PROTOCOL", "LOCAL", "REMOTE", "IN-SPI", "OUT-SPI", "ENCRYPTION", "IN-BYTES", "IN-PACKETS", "OUT-BYTES", "OUT-PACKETS", "DROPS", "AGE", "SOFT", "LOCAL-SELECTORS", "REMOTE-SELECTORS"}}
 	for _, s := range sas {
 		protocol := s.Protocol
 		if s.UDPEncap {
@@ -103,12 +157,16 @@ func saTable(sas []api.SA) table {
 		if s.ESN {
 			encryption += " esn"
 		}
+		soft := "no"
+		if s.Soft {
+			soft = "for " + age(s.SoftSeconds)
+		}
 		t = append(t, []string{
-			s.Rule, s.Mode, protocol, s.Local, s.Remote, s.InSPI, s.OutSPI, encryption,
+			s.Rule, s.Mode, protocol, orDash(s.Local), s.Remote, orDash(s.InSPI), orDash(s.OutSPI), encryption,
 			strconv.FormatUint(s.InBytes, 10), strconv.FormatUint(s.InPackets, 10),
 			strconv.FormatUint(s.OutBytes, 10), strconv.FormatUint(s.OutPackets, 10),
-			strconv.FormatUint(s.ReplayDrops+s.IntegrityFailures, 10), age(s.AgeSeconds),
-			strings.Join(s.LocalSelectors, ", "), strings.Join(s.RemoteSelectors, ", "),
+			strconv.FormatUint(s.ReplayDrops+s.IntegrityFailures, 10), age(s.AgeSeconds), soft,
+			orDash(strings.Join(s.LocalSelectors, ", ")), orDash(strings.Join(s.RemoteSelectors, ", ")),
 		})
 	}
 	return t

@@ -55,7 +55,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}},
 		Action: group,
 		Commands: []*cli.Command{
-			daemonCommand(), checkCommand(), applyCommand(), unapplyCommand(),
+			daemonCommand(), bootCommand(), guardCommand(),
+			initCommand(), checkCommand(), formatCommand(), schemaCommand(), diffCommand(), explainCommand(),
+			applyCommand(), confirmCommand(), unapplyCommand(),
 			listCommand(), statusCommand(), demoCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // run itself says what went wrong
@@ -64,12 +66,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	for _, c := range app.Commands {
 		prepare(c)
 	}
-	err := app.RunContext(ctx, args)
+	err := app.RunContext(ctx, flagsFirst(app, args))
 	var usage usageError
 	var bad badFile
 	switch {
 	case err == nil:
 		return exitGood
+	case errors.Is(err, errDiffer): // what differs was printed
+		return exitFailed
 	case errors.As(err, &bad): // as a compiler says it, so that editors find the place
 		fmt.Fprintln(stderr, err)
 		return exitFailed
@@ -95,7 +99,7 @@ func onUsageError(_ *cli.Context, err error, _ bool) error { return usageError{e
 // group is the action of a command that only has commands below it.
 func group(c *cli.Context) error {
 	var names []string
-	for _, sub := range c.Command.Subcommands {
+	for _, sub := range c.Command.VisibleCommands() {
 		names = append(names, sub.Name)
 	}
 	choice := strings.Join(names, ", ")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,11 +11,13 @@ import (
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
 	"github.com/ipsecfw/ipsecfw/examples"
+	"github.com/ipsecfw/ipsecfw/rules"
 )
 
 // payrollDir is a directory with payroll.yaml and all that it names.
 func payrollDir(t *testing.T) (dir string) {
 	t.Helper()
+	t.Setenv("SSH_CONNECTION", "") // no warning depends on how the test was started
 	dir = t.TempDir()
 	ca, err := newAuthority("Test CA")
 	if err != nil {
@@ -79,7 +82,7 @@ func TestBadFiles(t *testing.T) {
 		{"an empty secret", func(t *testing.T, dir string) { write(t, filepath.Join(dir, "psk"), "\n") },
 			[]string{`DIR/payroll.yaml:22:5: rule "staff": psk: the preshared key is empty`}},
 		{"a huge file", func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "ca.pem"), strings.Repeat("x", maxFile+1))
+			write(t, filepath.Join(dir, "ca.pem"), strings.Repeat("x", maxCredential+1))
 		}, []string{`DIR/payroll.yaml:22:5: rule "staff": DIR/ca.pem is larger than 1048576 bytes`}},
 	} {
 		for _, command := range []string{"check", "apply"} {
@@ -142,7 +145,7 @@ func TestApply(t *testing.T) {
 		}
 		want.Files[name] = b
 	}
-	if len(e.applied) != 1 || !reflect.DeepEqual(e.applied[0], want) {
+	if len(e.applied) != 1 || !reflect.DeepEqual(e.applied[0], api.Application{Policy: want}) {
 		t.Errorf("the daemon got %+v, want %+v", e.applied, want)
 	}
 
@@ -174,7 +177,10 @@ func TestWarnings(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := payrollDir(t)
 			tt.spoil(t, dir)
-			f, err := readRuleFile(filepath.Join(dir, "payroll.yaml"), time.Now().Add(tt.now))
+			f, err := parseRuleFile(filepath.Join(dir, "payroll.yaml"))
+			if err == nil {
+				err = f.loadCredentials(time.Now().Add(tt.now))
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -197,13 +203,34 @@ func chmod(t *testing.T, dir, file string, mode os.FileMode) {
 	}
 }
 
-// The examples are rule files in which nothing is wrong.
+// The examples are rule files in which nothing is wrong: their assertions hold,
+// nothing in them is without effect, and they are laid out as fmt does it.
 func TestExamples(t *testing.T) {
-	for name, content := range map[string][]byte{"payroll.yaml": examples.Payroll, "workstation.yaml": examples.Workstation} {
-		dir := payrollDir(t)
-		write(t, filepath.Join(dir, name), string(content))
-		if code, _, stderr := ipsecfw(t, "check", filepath.Join(dir, name)); code != exitGood || stderr != "" {
-			t.Errorf("%s: exit code %d, errors %q", name, code, stderr)
-		}
+	files := []examples.Template{{Name: "payroll", Content: examples.Payroll}, {Name: "workstation", Content: examples.Workstation}}
+	for _, x := range append(files, examples.Templates...) {
+		t.Run(x.Name, func(t *testing.T) {
+			file := filepath.Join(payrollDir(t), x.Name+".yaml")
+			write(t, file, string(x.Content))
+			if code, _, stderr := ipsecfw(t, "check", file); code != exitGood || stderr != "" {
+				t.Errorf("exit code %d, errors %q", code, stderr)
+			}
+			if code, stdout, stderr := ipsecfw(t, "fmt", "--check", file); code != exitGood || stdout+stderr != "" {
+				t.Errorf("fmt --check: exit code %d, output %q, errors %q", code, stdout, stderr)
+			}
+			// Nor is there when names and dynamic sides stand for hosts of the
+			// very networks that the examples are about.
+			f, err := parseRuleFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := []netip.Addr{netip.MustParseAddr("10.2.0.20"), netip.MustParseAddr("10.5.0.53"), netip.MustParseAddr("fd00::53")}
+			v, err := policy{files: []*rules.File{f.file}, addresses: rules.Addresses{DNSServers: server, DHCPServers: server[:2], DefaultGateways: server}}.toVerify()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err, warnings := v.Errors(), v.Warnings(); err != nil || len(warnings) != 0 {
+				t.Errorf("errors %v, warnings %q", err, warnings)
+			}
+		})
 	}
 }

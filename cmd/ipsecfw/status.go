@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -23,6 +24,12 @@ func statusTable(s api.Status) table {
 	t := table{{"policy", "none"}}
 	if s.Policy != "" {
 		t = table{{"policy", s.Policy}, {"file", s.File}}
+	}
+	if s.Persistent != "" {
+		t = append(t, []string{"persistent", s.Persistent})
+	}
+	if s.ConfirmBy != nil {
+		t = append(t, []string{"confirm-by", s.ConfirmBy.Format(time.RFC3339)})
 	}
 	t = append(t, []string{"generation", strconv.FormatUint(s.Generation, 10)}, []string{"queue", s.Queue})
 	for _, name := range slices.Sorted(maps.Keys(s.Counters)) {

@@ -28,6 +28,16 @@ type Result struct {
 	Destroyed int // sockets of this host that were destroyed
 }
 
+// Reset destroys the TCP sockets of this host whose connections spd refuses,
+// as Cut does, and returns how many. It is for the moment before spd is in
+// force: the reset by which the other end hears of it may leave the host still.
+// Of a connection of which Reset destroys nothing, the other end hears nothing.
+func Reset(spd *filter.SPD, links Links, interfaces []filter.Interface) (destroyed int, err error) {
+	_, cuts, err := find(spd, links, interfaces)
+	destroyed, sockets := destroy(cuts)
+	return destroyed, errors.Join(err, sockets)
+}
+
 // Cut cuts the connections in the network namespace of the calling thread
 // that spd refuses, when it is in force already: it destroys their TCP
 // sockets on this host, and deletes their entries. A connection is refused
@@ -43,10 +53,19 @@ type Result struct {
 // CONFIG_INET_DIAG_DESTROY they stay. Cut does what it can in spite of an
 // error, and the error says what it could not do. It needs CAP_NET_ADMIN.
 func Cut(spd *filter.SPD, links Links, interfaces []filter.Interface) (Result, error) {
-	var r Result
-	var cuts []cut
+	r, cuts, err := find(spd, links, interfaces)
+	// Sockets come first: a reset that can be sent still finds its entry, and
+	// with it the translation of its addresses.
+	var sockets, entries error
+	r.Destroyed, sockets = destroy(cuts)
+	r.Deleted, entries = remove(cuts)
+	return r, errors.Join(err, sockets, entries)
+}
+
+// find returns what is to be cut of the connections that spd refuses.
+func find(spd *filter.SPD, links Links, interfaces []filter.Interface) (r Result, cuts []cut, err error) {
 	j := judge{spd, links, distinct(spd, interfaces)}
-	err := list(func(e *entry, k key) {
+	err = list(func(e *entry, k key) {
 		r.Listed++
 		f := j.fate(e)
 		if !f.refused {
@@ -60,12 +79,7 @@ func Cut(spd *filter.SPD, links Links, interfaces []filter.Interface) (Result, e
 	if err != nil {
 		err = fmt.Errorf("list the entries of connection tracking: %w; it takes root (CAP_NET_ADMIN) and a kernel with nf_conntrack_netlink", err)
 	}
-	// Sockets come first: a reset that can be sent still finds its entry, and
-	// with it the translation of its addresses.
-	var sockets, entries error
-	r.Destroyed, sockets = destroy(cuts)
-	r.Deleted, entries = remove(cuts)
-	return r, errors.Join(err, sockets, entries)
+	return r, cuts, err
 }
 
 // cut is a refused connection of which something is to be cut.

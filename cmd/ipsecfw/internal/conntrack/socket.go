@@ -51,7 +51,7 @@ func destroy(cuts []cut) (destroyed int, err error) {
 	if len(wanted) == 0 {
 		return 0, nil
 	}
-	if err := find(wanted); err != nil {
+	if err := locate(wanted); err != nil {
 		if unsupported(err) {
 			return 0, nil
 		}
@@ -94,8 +94,8 @@ func unsupported(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPROTONOSUPPORT)
 }
 
-// find adds to wanted the sockets that the kernel has.
-func find(wanted map[socket][]diagID) error {
+// locate adds to wanted the sockets that the kernel has.
+func locate(wanted map[socket][]diagID) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		request := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
 		request.AddRawData((&diagID{family: family}).request())

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/explain"
+	"github.com/ipsecfw/ipsecfw/ipsec"
+	"github.com/ipsecfw/ipsecfw/rules"
+)
+
+// aspect is one thing that a rule or a policy says, in words.
+type aspect struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// aspects are in a fixed order, those that say nothing left out.
+type aspects []aspect
+
+func (a *aspects) add(name, value string) {
+	if value != "" {
+		*a = append(*a, aspect{name, value})
+	}
+}
+
+func (a aspects) String() string {
+	out := make([]string, len(a))
+	for i, x := range a {
+		out[i] = x.Name + " " + x.Value
+	}
+	return strings.Join(out, "; ")
+}
+
+func (a aspects) value(name string) string {
+	for _, x := range a {
+		if x.Name == name {
+			return x.Value
+		}
+	}
+	return ""
+}
+
+// negotiated says what a rule negotiates. Its name and place say nothing.
+func negotiated(n rules.Negotiation) aspects {
+	var a aspects
+	a.add("mode", n.Mode.String())
+	if n.Mode == ipsec.Tunnel {
+		a.add("tunnel", n.TunnelLocal.String()+" to "+n.TunnelPeer.String())
+	}
+	methods := explain.Methods(n)
+	for i, l := range n.Lifetimes {
+		methods[i] += " for " + l.Time.String()
+		if l.Bytes != 0 {
+			methods[i] += " or " + strconv.FormatUint(l.Bytes, 10) + " bytes"
+		}
+	}
+	a.add("methods", strings.Join(methods, ", "))
+	a.add("force-udp", flag(n.ForceUDP))
+	a.add("accept-unsecured", flag(n.AcceptUnsecured))
+	if n.AllowUnsecured {
+		a.add("allow-unsecured", "after "+n.FallbackAfter.String()+" for "+n.SoftLifetime.String())
+	}
+	ways := explain.Authentication(n)
+	for i, x := range n.Auth {
+		if x.Certificate != nil {
+			ways[i] += " with " + x.Certificate.Own
+		}
+	}
+	a.add("authentication", strings.Join(ways, ", "))
+	a.add("id", n.OwnID)
+	a.add("peer-id", n.PeerID)
+	if g := n.Peers; g != nil {
+		a.add("peers", list("names", g.Names)+list("units", g.Units))
+	}
+	return a
+}
+
+// settled says what holds for a policy beside its filters.
+func settled(p policy) aspects {
+	f := p.settings()
+	if f == nil {
+		return nil
+	}
+	var a aspects
+	mode, exempt := f.Boot()
+	a.add("boot mode", mode.String())
+	through := make([]string, len(exempt))
+	for i := range exempt {
+		through[i] = exempt[i].Selector.String()
+	}
+	slices.Sort(through)
+	a.add("boot exemptions", strings.Join(slices.Compact(through), ", "))
+	var proposals []string
+	for _, x := range f.IKE() {
+		proposals = append(proposals, x.String())
+	}
+	k := f.KeyExchange
+	a.add("key-exchange proposals", strings.Join(proposals, ", "))
+	a.add("key-exchange lifetime", duration(k.Lifetime))
+	a.add("key-exchange liveness", duration(k.Liveness))
+	if k.Children != 0 {
+		a.add("key-exchange children", strconv.Itoa(k.Children))
+	}
+	a.add("key-exchange master-key-pfs", flag(k.MasterKeyPFS))
+	versions := make([]string, len(k.Versions))
+	for i, v := range k.Versions {
+		versions[i] = strconv.Itoa(v)
+	}
+	a.add("key-exchange versions", strings.Join(versions, ", "))
+	if n, ok := f.DefaultResponse(); ok {
+		a.add("default-response", negotiated(n).String())
+	}
+	a.add("persistent", flag(slices.ContainsFunc(p.files, func(f *rules.File) bool { return f.Persistent })))
+	return a
+}
+
+// changedAspect is an aspect whose value is another.
+type changedAspect struct {
+	Name string `json:"name"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+func (c changedAspect) String() string {
+	return c.Name + ": " + orNone(c.From) + " → " + orNone(c.To)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// changed returns the aspects that differ.
+func changed(old, next aspects) []changedAspect {
+	var out []changedAspect
+	for _, x := range old {
+		if to := next.value(x.Name); to != x.Value {
+			out = append(out, changedAspect{x.Name, x.Value, to})
+		}
+	}
+	for _, x := range next {
+		if old.value(x.Name) == "" {
+			out = append(out, changedAspect{x.Name, "", x.Value})
+		}
+	}
+	return out
+}
+
+func flag(b bool) string {
+	if b {
+		return "yes"
+	}
+	return ""
+}
+
+func duration(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
+}
+
+func list(name string, values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return name + " [" + strings.Join(values, ", ") + "]"
+}
