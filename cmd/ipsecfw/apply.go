@@ -1,19 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
-	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/verify"
-	"github.com/ipsecfw/ipsecfw/rules"
 )
 
 func applyCommand() *cli.Command {
@@ -30,49 +28,90 @@ func applyCommand() *cli.Command {
 			if c.IsSet("confirm") && confirm < time.Second {
 				return usageError{fmt.Errorf("%v is no time to confirm in: choose 1s or more", confirm)}
 			}
-			f, err := parseRuleFile(path)
-			if err != nil {
-				return err
-			}
 			d, err := client(c)
 			if err != nil {
 				return err
 			}
 			if c.Bool("dry-run") {
+				f, err := parseRuleFile(path)
+				if err != nil {
+					return err
+				}
 				return dryRun(c, d, f)
 			}
-			err = f.loadCredentials(time.Now())
-			for _, w := range append(f.warnings, verify.Unused(f.file)...) {
-				fmt.Fprintln(c.App.ErrWriter, w)
-			}
-			if err != nil {
-				return err
-			}
-			if err := warnOfLockout(c, d, f.file); err != nil {
-				return err
-			}
-			return apply(c, d, f, confirm)
+			return apply(c, d, path, confirm)
 		}),
 	}
 }
 
-// apply hands the rule file to the daemon, which verifies it.
-func apply(c *cli.Context, d *api.Client, f *ruleFile, confirm time.Duration) error {
+// apply hands a rule file to the daemon, which verifies it, and asks for what
+// else it needs.
+func apply(c *cli.Context, d *api.Client, file string, confirm time.Duration) error {
 	// The daemon's messages, and its lists later on, are read anywhere.
-	path, err := filepath.Abs(f.upload.Name)
+	path, err := filepath.Abs(file)
 	if err != nil {
 		return fmt.Errorf("find the rule file: %w", err)
 	}
-	f.upload.Name = path
-	applied, err := d.Apply(c.Context, api.Application{Policy: f.upload, ConfirmSeconds: int64(math.Ceil(confirm.Seconds()))})
-	var refused *api.Error
-	switch {
-	case errors.As(err, &refused) && refused.Code == api.CodeInvalidPolicy:
-		return badFile{err}
-	case err != nil:
+	src, err := readFile(path, maxRules)
+	if err != nil {
 		return err
 	}
-	report(c.App.Writer, applied, time.Now())
+	a := api.Application{
+		Policy:         api.Policy{Name: path, Source: string(src), Files: map[string][]byte{}},
+		ConfirmSeconds: int64(math.Ceil(confirm.Seconds())),
+		Shell:          os.Getenv("SSH_CONNECTION"),
+	}
+	for {
+		applied, err := d.Apply(c.Context, a)
+		var refused *api.Error
+		switch {
+		case err == nil:
+			for _, w := range applied.Warnings {
+				fmt.Fprintln(c.App.ErrWriter, w)
+			}
+			report(c.App.Writer, applied, time.Now())
+			return nil
+		case !errors.As(err, &refused):
+			return err
+		}
+		switch {
+		case refused.Code == api.CodeMissingFiles && len(a.Policy.Files) == 0:
+			if err := collect(c.App.ErrWriter, &a.Policy, refused.Files); err != nil {
+				return err
+			}
+		case refused.Code == api.CodeLocksOut && !a.CutShell:
+			fmt.Fprintln(c.App.ErrWriter, refused) // now: nobody may read it afterwards
+			a.CutShell = true
+		case refused.Code == api.CodeInvalidPolicy:
+			return badFile{err}
+		default:
+			return err
+		}
+	}
+}
+
+// collect reads the files that a rule file names, and warns of secrets that
+// everybody can read.
+func collect(warnings io.Writer, p *api.Policy, files []api.NamedFile) error {
+	var errs []error
+	for _, f := range files {
+		path := locate(p.Name, f.Path)
+		b, err := readFile(path, maxCredential)
+		open := ""
+		if err == nil && f.Secret {
+			open, err = readable(path)
+		}
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", f.Need, err))
+		case open != "":
+			fmt.Fprintf(warnings, "%s: %s\n", f.Need, open)
+		}
+		p.Files[f.Path] = b
+	}
+	if len(errs) > 0 {
+		return badFile{errors.Join(errs...)}
+	}
 	return nil
 }
 
@@ -92,39 +131,4 @@ func were(n int, what string) string {
 		return "1 " + what + " was"
 	}
 	return count(n, what) + " were"
-}
-
-// warnOfLockout warns if the connection of this shell would be cut.
-func warnOfLockout(c *cli.Context, d *api.Client, f *rules.File) error {
-	shell, ok := thisShell()
-	if !ok {
-		return nil
-	}
-	p, err := together(c.Context, d, f)
-	if err != nil {
-		return err
-	}
-	if w := verify.LockedOut(p.entries(), p.exemptions(), shell); w != "" {
-		fmt.Fprintln(c.App.ErrWriter, w)
-	}
-	return nil
-}
-
-// together returns what a file makes the policy in force, with what names stand
-// for now. One that does not resolve stands for nothing: that is for the daemon
-// to refuse, which may remember what it stood for.
-func together(ctx context.Context, d *api.Client, f *rules.File) (policy, error) {
-	status, err := d.Status(ctx)
-	if err != nil {
-		return policy{}, err
-	}
-	var old policy
-	if status.Policy != "" && (f.Persistent || status.Persistent != "") {
-		if old, err = inForce(ctx, d); err != nil {
-			return policy{}, err
-		}
-	}
-	p := old.with(f)
-	_ = look(ctx, &p)
-	return p, nil
 }

@@ -56,35 +56,32 @@ func TestApplyRefused(t *testing.T) {
 	}
 }
 
-// The policy locks this shell out: check and apply warn, with what is in force
-// beside the file taken into account.
+// The policy locks this shell out: check and apply warn, before it is in force.
 func TestLockout(t *testing.T) {
 	file := filepath.Join(payrollDir(t), "payroll.yaml")
 	t.Setenv("SSH_CONNECTION", "198.18.7.7 50000 10.2.0.10 22")
-	const ssh = `version: 1
-name: base
-persistent: true
-filter-lists:
-  ssh: [{from: 198.18.7.0/24, to: me, protocol: tcp, to-port: 22}]
-rules:
-  - {name: ssh, filter-list: ssh, action: permit}
-`
 	want := file + ":12:7: warning: the policy cuts this shell off, which came from 198.18.7.7:50000: "
 	if code, _, stderr := ipsecfw(t, "check", file); code != exitGood || !strings.HasPrefix(stderr, want) {
 		t.Errorf("check: exit code %d, errors %q, want %q", code, stderr, want)
 	}
-	e := &fakeEngine{}
-	socket := serveEngine(t, e)
-	e.inForce = api.InForce{Files: []api.File{{Name: "/etc/ssh.yaml", Source: ssh, Persistent: true}}}
-	if code, _, stderr := ipsecfw(t, "--socket", socket, "apply", file); code != exitGood || stderr != "" {
-		t.Errorf("apply beside the policy that permits it: exit code %d, errors %q", code, stderr)
+	e := &fakeEngine{locksOut: "the policy cuts this shell off"}
+	if code, _, stderr := ipsecfw(t, "--socket", serveEngine(t, e), "apply", file); code != exitGood || stderr != e.locksOut+"\n" {
+		t.Errorf("apply: exit code %d, errors %q, want %q", code, stderr, e.locksOut)
 	}
-	e.inForce = api.InForce{}
-	if code, _, stderr := ipsecfw(t, "--socket", socket, "apply", file); code != exitGood || !strings.HasPrefix(stderr, want) {
-		t.Errorf("apply: exit code %d, errors %q, want %q", code, stderr, want)
+	if len(e.applied) != 1 || e.applied[0].Shell != "198.18.7.7 50000 10.2.0.10 22" || !e.applied[0].CutShell {
+		t.Errorf("the daemon got %+v: a warning is no refusal", e.applied)
 	}
-	if len(e.applied) != 2 {
-		t.Errorf("%d policies were applied: a warning is no refusal", len(e.applied))
+}
+
+func TestApplyWarns(t *testing.T) {
+	dir := payrollDir(t)
+	file := filepath.Join(dir, "payroll.yaml")
+	chmod(t, dir, "psk", 0o604)
+	e := &fakeEngine{applies: api.Applied{Warnings: []string{"payroll.yaml:5:3: warning: nothing uses it"}}}
+	want := file + ":22:5: rule \"staff\": everybody on this host can read the secret in " + filepath.Join(dir, "psk") + ": chmod 600 " + filepath.Join(dir, "psk") +
+		"\npayroll.yaml:5:3: warning: nothing uses it\n"
+	if code, _, stderr := ipsecfw(t, "--socket", serveEngine(t, e), "apply", file); code != exitGood || stderr != want {
+		t.Errorf("exit code %d, errors %q, want %q", code, stderr, want)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/daemon"
 	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/nft"
 )
@@ -46,16 +47,9 @@ func dryRun(c *cli.Context, d *api.Client, f *ruleFile) error {
 // assumed is what the daemon tells the ruleset of itself. What the kernel has
 // only root can ask; from others it is assumed to have all.
 func assumed(s *filter.SPD, respond bool) nft.Config {
-	cfg := nft.Config{
-		Interface: "ipsecfw0", InMark: 0x49500001, OutMark: 0x49500002, Queue: 4950, TCPQueue: 4951, LogGroup: 4950,
-		Count: len(s.Entries()) <= maxCounted, DefaultResponse: respond,
-		Features: nft.Features{Inet: true, FIB: true, NativeQueue: true},
-	}
-	if os.Geteuid() == 0 {
-		cfg.Features = nft.Probe()
+	cfg := daemon.Ruleset(s, respond)
+	if os.Geteuid() != 0 {
+		cfg.Features = nft.Features{Inet: true, FIB: true, NativeQueue: true}
 	}
 	return cfg
 }
-
-// maxCounted is up to how many filters the daemon has the kernel count for.
-const maxCounted = 20_000

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/daemon"
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/explain"
 )
 
@@ -26,6 +27,7 @@ type fakeEngine struct {
 	explained  []explain.Flow
 
 	applies  api.Applied
+	locksOut string // why a policy would cut the shell
 	explains explain.Explanation
 	inForce  api.InForce
 	warnings []string
@@ -33,6 +35,12 @@ type fakeEngine struct {
 }
 
 func (f *fakeEngine) Apply(_ context.Context, a api.Application) (api.Applied, error) {
+	if err := daemon.Verify(a.Policy); err != nil {
+		return api.Applied{}, err
+	}
+	if f.locksOut != "" && !a.CutShell {
+		return api.Applied{}, &api.Error{Code: api.CodeLocksOut, Message: f.locksOut}
+	}
 	f.applied = append(f.applied, a)
 	return f.applies, f.err
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/credentials"
-	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/rules"
 )
 
@@ -67,7 +66,9 @@ func (r *ruleFile) loadCredentials(now time.Time) error {
 			errs = append(errs, err)
 			continue
 		}
-		r.warnAboutDates(n, methods, now)
+		for _, w := range credentials.Expiry(methods, now) {
+			r.warn(n, "%s", w)
+		}
 		if err := r.warnAboutReaders(n); err != nil {
 			errs = append(errs, err)
 		}
@@ -96,33 +97,20 @@ func negotiations(f *rules.File) []rules.Negotiation {
 
 // locate returns the path of a file that the rule file names.
 func (r *ruleFile) locate(name string) string {
+	return locate(r.upload.Name, name)
+}
+
+// locate returns the path of a file that a rule file names.
+func locate(ruleFile, name string) string {
 	if filepath.IsAbs(name) {
 		return name
 	}
-	return filepath.Join(filepath.Dir(r.upload.Name), name)
+	return filepath.Join(filepath.Dir(ruleFile), name)
 }
 
 func (r *ruleFile) warn(n rules.Negotiation, format string, args ...any) {
 	w := fmt.Sprintf("%s: warning: rule %q: ", n.Position, n.Rule) + fmt.Sprintf(format, args...)
 	r.warnings = append(r.warnings, w)
-}
-
-// warnAboutDates warns of our own certificates that peers will refuse today.
-func (r *ruleFile) warnAboutDates(n rules.Negotiation, methods []ike.AuthMethod, now time.Time) {
-	for _, m := range methods {
-		c, ok := m.(ike.Certificate)
-		if !ok {
-			continue
-		}
-		for _, x := range c.Chain {
-			switch {
-			case now.After(x.NotAfter):
-				r.warn(n, "the certificate %q expired on %s: renew it", x.Subject, x.NotAfter.Format(time.DateOnly))
-			case now.Before(x.NotBefore):
-				r.warn(n, "the certificate %q is not valid before %s", x.Subject, x.NotBefore.Format(time.DateOnly))
-			}
-		}
-	}
 }
 
 // warnAboutReaders warns of secrets that everybody on this host can read.
@@ -134,15 +122,25 @@ func (r *ruleFile) warnAboutReaders(n rules.Negotiation) error {
 		} else {
 			name = a.PresharedKey.File
 		}
-		info, err := os.Stat(r.locate(name))
+		open, err := readable(r.locate(name))
 		if err != nil {
 			return err
 		}
-		if info.Mode().Perm()&0o004 != 0 {
-			r.warn(n, "everybody on this host can read the secret in %s: chmod 600 %[1]s", r.locate(name))
+		if open != "" {
+			r.warn(n, "%s", open)
 		}
 	}
 	return nil
+}
+
+// readable returns a warning if everybody on this host can read a secret, or
+// "".
+func readable(secret string) (string, error) {
+	info, err := os.Stat(secret)
+	if err != nil || info.Mode().Perm()&0o004 == 0 {
+		return "", err
+	}
+	return fmt.Sprintf("everybody on this host can read the secret in %s: chmod 600 %[1]s", secret), nil
 }
 
 // readFile reads a file of at most limit bytes.

@@ -55,8 +55,8 @@ func TestCheckFromItsDirectory(t *testing.T) {
 	}
 }
 
-// Whatever is wrong, check and apply say it the same way, and the daemon
-// hears nothing of it.
+// Whatever is wrong, check and apply say it the same way, and no policy is
+// applied.
 func TestBadFiles(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

@@ -145,8 +145,8 @@ func TestEngineErrors(t *testing.T) {
 	}{
 		{"typed", typed, *typed, "p.yaml:3:5: unknown key fliter-list: write filter-list"},
 		{"typed and wrapped", errors.Join(typed), *typed, "p.yaml:3:5: unknown key fliter-list: write filter-list"},
-		{"missing files", &Error{Code: CodeMissingFiles, Message: "files are missing", Files: []NamedFile{{"psk", true}}},
-			Error{Code: CodeMissingFiles, Message: "files are missing", Files: []NamedFile{{"psk", true}}}, "files are missing"},
+		{"missing files", &Error{Code: CodeMissingFiles, Message: "files are missing", Files: []NamedFile{{Path: "psk", Secret: true}}},
+			Error{Code: CodeMissingFiles, Message: "files are missing", Files: []NamedFile{{Path: "psk", Secret: true}}}, "files are missing"},
 		{"any other", errors.New("netlink: busy"), Error{Code: CodeInternal, Message: "netlink: busy"}, "netlink: busy"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -35,6 +35,7 @@ type Error struct {
 // NamedFile is a file that a rule file names.
 type NamedFile struct {
 	Path   string `json:"path"`   // as it is written there
+	Need   string `json:"need"`   // who names it: the rule's position and name
 	Secret bool   `json:"secret"` // it holds a key, and only its owner should be able to read it
 }
 

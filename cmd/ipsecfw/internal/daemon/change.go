@@ -149,13 +149,18 @@ func (c *control) inForce(pl *plant, p *policy) (cut int) {
 // more the counters cost too much.
 const maxCounted = 20000
 
-// configured returns what the rules for a policy need to know, without any
-// peers in the sets that the daemon keeps.
-func configured(p *policy) nft.Config {
+// Ruleset returns what the rules for a policy need to know of the daemon,
+// without any peers in the sets that it keeps. Respond says that the policy has
+// a default response.
+func Ruleset(s *filter.SPD, respond bool) nft.Config {
 	cfg := bootConfig()
-	cfg.DefaultResponse = p.rules[rules.DefaultResponseRule] != nil
-	cfg.Count = len(p.spd.Entries()) <= maxCounted
+	cfg.DefaultResponse = respond
+	cfg.Count = len(s.Entries()) <= maxCounted
 	return cfg
+}
+
+func configured(p *policy) nft.Config {
+	return Ruleset(p.spd, p.rules[rules.DefaultResponseRule] != nil)
 }
 
 // compiled returns the rules for a policy, with the peers that are in the sets

@@ -54,6 +54,9 @@ func (c *control) Apply(ctx context.Context, a api.Application) (api.Applied, er
 		if !hasShell || a.CutShell {
 			return nil
 		}
+		if c.plant != nil {
+			shell.Interface = c.plant.links.Toward(shell.Client.Addr())
+		}
 		if w := (&verify.Policy{SPD: p.spd}).LockedOut(shell); w != "" {
 			return &api.Error{Code: api.CodeLocksOut, Message: w}
 		}

@@ -32,6 +32,13 @@ type negotiation struct {
 	auth []ike.AuthMethod
 }
 
+// Verify reads an upload and everything in it, as Apply does before anything
+// else. The error is an *api.Error.
+func Verify(up api.Policy) error {
+	_, err := load(&up)
+	return err
+}
+
 // load checks an upload and everything in it. The error is an *api.Error.
 func load(up *api.Policy) (*part, error) {
 	file, err := rules.Parse(up.Name, []byte(up.Source))
@@ -73,13 +80,20 @@ func load(up *api.Policy) (*part, error) {
 
 // missing returns the files that rules name and that are not there, in order.
 func missing(negotiations map[string]rules.Negotiation, files map[string][]byte) []api.NamedFile {
-	secret := map[string]bool{}
-	want := func(path string, isSecret bool) {
-		if _, ok := files[path]; !ok {
-			secret[path] = secret[path] || isSecret
+	found := map[string]api.NamedFile{}
+	for _, name := range slices.Sorted(maps.Keys(negotiations)) {
+		n := negotiations[name]
+		want := func(path string, secret bool) {
+			if _, ok := files[path]; ok {
+				return
+			}
+			f, known := found[path]
+			if !known {
+				f = api.NamedFile{Path: path, Need: fmt.Sprintf("%s: rule %q", n.Position, n.Rule)}
+			}
+			f.Secret = f.Secret || secret
+			found[path] = f
 		}
-	}
-	for _, n := range negotiations {
 		for _, a := range n.Auth {
 			if c := a.Certificate; c != nil {
 				want(c.Authority, false)
@@ -91,8 +105,8 @@ func missing(negotiations map[string]rules.Negotiation, files map[string][]byte)
 		}
 	}
 	var out []api.NamedFile
-	for _, path := range slices.Sorted(maps.Keys(secret)) {
-		out = append(out, api.NamedFile{Path: path, Secret: secret[path]})
+	for _, path := range slices.Sorted(maps.Keys(found)) {
+		out = append(out, found[path])
 	}
 	return out
 }

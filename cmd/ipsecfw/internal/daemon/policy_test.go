@@ -91,7 +91,8 @@ func TestMissingFiles(t *testing.T) {
 	delete(up.Files, "psk2")
 	_, err := load(&up)
 	var e *api.Error
-	want := []api.NamedFile{{Path: "ca"}, {Path: "key", Secret: true}, {Path: "own"}, {Path: "psk2", Secret: true}}
+	const branch, both = `test.yaml:17:5: rule "branch"`, `test.yaml:18:5: rule "both"`
+	want := []api.NamedFile{{Path: "ca", Need: branch}, {Path: "key", Need: branch, Secret: true}, {Path: "own", Need: branch}, {Path: "psk2", Need: both, Secret: true}}
 	if !errors.As(err, &e) || !slices.Equal(e.Files, want) {
 		t.Errorf("error %v, want one with the files %v", err, want)
 	}
