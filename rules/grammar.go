@@ -19,6 +19,7 @@ type key[T any] struct {
 	about    string // what it says, in one line, for the schema
 	write    string // an example of the key with its value, for messages
 	required bool
+	unless   string // another key, beside which a required one may be missing
 	formerly string // what it was called in older files
 	value    value[T]
 }
@@ -66,7 +67,7 @@ func (t table[T]) read(r *reader, n *node, what string, into *T) bool {
 		}
 	}
 	for i := range t {
-		if t[i].required && (seen|meant)>>i&1 == 0 {
+		if t[i].required && (seen|meant)>>i&1 == 0 && n.get(t[i].unless) == nil {
 			r.report(n.at, fmt.Sprintf("%s has no %q", what, t[i].name), "write "+t[i].write)
 		}
 	}
@@ -108,7 +109,7 @@ func (t table[T]) names() []string {
 func part[T, F any](t table[F], of func(*T) *F) table[T] {
 	out := make(table[T], len(t))
 	for i, k := range t {
-		out[i] = key[T]{k.name, k.about, k.write, k.required, k.formerly, value[T]{
+		out[i] = key[T]{k.name, k.about, k.write, k.required, k.unless, k.formerly, value[T]{
 			read:     func(r *reader, n *node, name keyed, into *T) { k.value.read(r, n, name, of(into)) },
 			describe: k.value.describe,
 		}}

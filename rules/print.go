@@ -31,7 +31,9 @@ func (f *File) Print() []byte {
 		return fmt.Sprintf("%s: %s", quote(s.Name), "["+strings.Join(printEach(s.Members), ", ")+"]")
 	})
 	section(&b, "peers", f.Peers, func(g *PeerGroup) string { return quote(g.Name) + ": " + printPeers(g) })
-	b.WriteString("\nfilter-lists:\n")
+	if len(f.Lists) > 0 {
+		b.WriteString("\nfilter-lists:\n")
+	}
 	for i := range f.Lists {
 		fmt.Fprintf(&b, "  %s:\n", quote(f.Lists[i].Name))
 		for j := range f.Lists[i].Filters {

@@ -97,13 +97,21 @@ func (d *definitions) of(name string, make func() *schema) *schema {
 // describe returns the schema of a mapping with the table's keys.
 func (t table[T]) describe(d *definitions) *schema {
 	s := &schema{Type: "object", Others: false}
+	var with *schema     // the key beside which others may be missing
+	var without []string // these
 	for _, k := range t {
 		of := *k.value.describe(d)
 		of.Description = k.about
 		s.Properties = append(s.Properties, property{k.name, &of})
-		if k.required {
+		switch {
+		case k.required && k.unless != "":
+			with, without = &schema{Required: []string{k.unless}}, append(without, k.name)
+		case k.required:
 			s.Required = append(s.Required, k.name)
 		}
+	}
+	if with != nil {
+		s.AnyOf = []*schema{{Required: without}, with}
 	}
 	return s
 }
