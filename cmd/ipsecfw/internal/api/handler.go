@@ -112,7 +112,11 @@ func reply(log *slog.Logger, do func(*http.Request) (any, error)) http.Handler {
 		if err != nil {
 			e := asError(err)
 			status, body = e.status(), e
-			log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+			level := slog.LevelWarn
+			if e.Code == CodeMissingFiles { // a client that sends them again only if need be
+				level = slog.LevelDebug
+			}
+			log.Log(r.Context(), level, "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
