@@ -37,7 +37,12 @@ func TestLayers(t *testing.T) {
 		{"ipsec/ike", "ipsec ipsec/ike/wire ipsec/xform", "", "crypto/rand log/slog sync time"},
 		{"ipsec/ike/ikev2", "ipsec ipsec/ike ipsec/ike/wire ipsec/xform", "", "time"},
 
+		{"cmd/ipsecfw/internal/verify", "filter filter/packet filter/space ipsec rules", "", "sync"},
+		{"cmd/ipsecfw/internal/explain", "filter filter/packet ipsec rules", "", ""},
+
 		// Edges: what they may know of us.
+		{"cmd/ipsecfw/internal/conntrack", "filter filter/packet", "github.com/vishvananda/netlink golang.org/x/sys", ""},
+		{"cmd/ipsecfw/internal/surroundings", "", "github.com/vishvananda/netlink golang.org/x/net golang.org/x/sys", "crypto/rand log/slog net os sync time"},
 		{"filter/nft", "filter", "github.com/google/nftables github.com/mdlayher/netlink golang.org/x/sys", "os time"},
 		{"filter/nft/foreign", "filter filter/packet", "github.com/google/nftables github.com/mdlayher/netlink golang.org/x/sys", "time"},
 		{"ipsec/ipsock", "", "golang.org/x/net golang.org/x/sys", "net sync syscall"},
