@@ -15,7 +15,7 @@ type compiler struct {
 	directed
 	groups  groups
 	shapes  map[Shape]*index
-	tuples  []Tuple         // of the half at hand
+	tuples  []shaped        // of the half at hand
 	last    *index          // of the last tuple's shape: the next one mostly has it too
 	private map[*index]bool // the indices that may be changed; nil when all may
 }
@@ -54,8 +54,7 @@ func (c *compiler) file(match *Half, n int32) {
 	c.tuples = match.appendTuples(c.tuples[:0])
 	for j := range c.tuples {
 		t := &c.tuples[j]
-		x := c.index(t.Shape)
-		k := t.key()
+		x, k := c.index(t.shape), t.Tuple
 		old, taken := x.halves[k]
 		switch {
 		case !taken:
@@ -73,9 +72,9 @@ func (c *compiler) file(match *Half, n int32) {
 	}
 }
 
-func (x *index) putAside(k key, n int32) {
+func (x *index) putAside(k Tuple, n int32) {
 	if x.others == nil {
-		x.others = map[key][]int32{}
+		x.others = map[Tuple][]int32{}
 	}
 	x.others[k] = append(slices.Clip(x.others[k]), n)
 }
@@ -88,7 +87,7 @@ func (c *compiler) index(s Shape) *index {
 	x := c.shapes[s]
 	switch {
 	case x == nil:
-		x = &index{shape: s, mask: s.mask(), halves: map[key]int32{}}
+		x = &index{shape: s, mask: s.mask(), halves: map[Tuple]int32{}}
 	case c.private != nil && !c.private[x]:
 		x = &index{shape: s, mask: x.mask, halves: maps.Clone(x.halves), others: maps.Clone(x.others)}
 	}

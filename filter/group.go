@@ -85,8 +85,8 @@ func (g *groups) key(h half, s Shape) groupKey {
 	return k
 }
 
-func (g *groups) add(h half, t *Tuple) {
-	k := g.key(h, t.Shape)
+func (g *groups) add(h half, t *shaped) {
+	k := g.key(h, t.shape)
 	if g.lastAt < 0 || k != g.last {
 		g.last, g.lastAt = k, g.find(k)
 	}
@@ -96,10 +96,10 @@ func (g *groups) add(h half, t *Tuple) {
 	if free := g.free[g.lastAt]; len(free) > 0 {
 		i := free[len(free)-1]
 		g.free[g.lastAt] = free[:len(free)-1]
-		x.Tuples[i], x.Entries[i], x.Mirrors[i] = *t, h.entry, h.mirror
+		x.Tuples[i], x.Entries[i], x.Mirrors[i] = t.Tuple, h.entry, h.mirror
 		return
 	}
-	x.Tuples = append(x.Tuples, *t)
+	x.Tuples = append(x.Tuples, t.Tuple)
 	x.Entries = append(x.Entries, h.entry)
 	x.Mirrors = append(x.Mirrors, h.mirror)
 }
@@ -129,14 +129,14 @@ func (g *groups) change(i int) *Group {
 }
 
 // remove takes a tuple of a half out of its group, which has it.
-func (g *groups) remove(h half, t *Tuple) {
-	at := g.find(g.key(h, t.Shape))
+func (g *groups) remove(h half, t *shaped) {
+	at := g.find(g.key(h, t.shape))
 	x := g.change(at)
 	if g.free == nil {
 		g.free = map[int][]int{}
 	}
 	for i := range x.Tuples { // of several that are equal all but one are gone
-		if x.Tuples[i] == *t && !slices.Contains(g.free[at], i) {
+		if x.Tuples[i] == t.Tuple && !slices.Contains(g.free[at], i) {
 			g.free[at] = append(g.free[at], i)
 			return
 		}

@@ -74,7 +74,7 @@ func (h *Half) match(c Context, p *packet.Packet) bool {
 
 // appendTuples cuts the half into tuples, the product of the prefixes of its
 // sides and ports, and appends them to out.
-func (h *Half) appendTuples(out []Tuple) []Tuple {
+func (h *Half) appendTuples(out []shaped) []shaped {
 	srcPorts, dstPorts := h.SrcPorts.prefixes(), h.DstPorts.prefixes()
 	if h.ICMP.HasType {
 		srcPorts = h.ICMP.prefixes()
@@ -86,23 +86,17 @@ func (h *Half) appendTuples(out []Tuple) []Tuple {
 		srcs, dsts := h.Src.prefixes(v6), h.Dst.prefixes(v6)
 		for _, sa := range srcs {
 			for _, da := range dsts {
+				t := shaped{shape: Shape{
+					V6: v6, SrcBits: uint8(sa.Bits()), DstBits: uint8(da.Bits()),
+					Protocol: h.HasProtocol, Connection: h.Connection, Stage: h.Stage,
+				}}
+				t.srcHi, t.srcLo = words(sa.Addr())
+				t.dstHi, t.dstLo = words(da.Addr())
 				for _, sp := range srcPorts {
 					for _, dp := range dstPorts {
-						out = append(out, Tuple{
-							Shape: Shape{
-								V6:          v6,
-								SrcBits:     uint8(sa.Bits()),
-								DstBits:     uint8(da.Bits()),
-								Protocol:    h.HasProtocol,
-								SrcPortBits: sp.bits,
-								DstPortBits: dp.bits,
-								Connection:  h.Connection,
-								Stage:       h.Stage,
-							},
-							Src: sa.Addr(), Dst: da.Addr(),
-							Proto:   h.Protocol,
-							SrcPort: sp.value, DstPort: dp.value,
-						})
+						t.shape.SrcPortBits, t.shape.DstPortBits = sp.bits, dp.bits
+						t.rest = packRest(v6, h.Protocol, sp.value, dp.value)
+						out = append(out, t)
 					}
 				}
 			}
@@ -115,6 +109,11 @@ func (h *Half) appendTuples(out []Tuple) []Tuple {
 // does not look at interfaces and connections, and so may say that there is
 // when there is none, but never the reverse.
 func (e *Entry) Overlaps(f *Entry) bool {
+	a, b := &e.Selector, &f.Selector
+	if e.Forward != f.Forward || a.HasProtocol && b.HasProtocol && a.Protocol != b.Protocol ||
+		!(a.From.overlaps(&b.From) && a.To.overlaps(&b.To)) && !(a.From.overlaps(&b.To) && a.To.overlaps(&b.From)) {
+		return false
+	}
 	for _, d := range Directions {
 		for _, mirror := range []bool{false, true} {
 			a, ok := e.Half(d, mirror)
@@ -132,13 +131,13 @@ func (e *Entry) Overlaps(f *Entry) bool {
 }
 
 func (h *Half) overlaps(x *Half) bool {
-	return h.Src.overlaps(x.Src) && h.Dst.overlaps(x.Dst) &&
+	return h.Src.overlaps(&x.Src) && h.Dst.overlaps(&x.Dst) &&
 		(!h.HasProtocol || !x.HasProtocol || h.Protocol == x.Protocol) &&
 		h.SrcPorts.overlaps(x.SrcPorts) && h.DstPorts.overlaps(x.DstPorts) &&
 		(!h.ICMP.HasType || !x.ICMP.HasType || h.ICMP.Type == x.ICMP.Type)
 }
 
-func (s Side) overlaps(t Side) bool {
+func (s *Side) overlaps(t *Side) bool {
 	return s.kind != SideAddresses || t.kind != SideAddresses || s.Contains(t.first) || t.Contains(s.first)
 }
 

@@ -153,7 +153,7 @@ func (c *compiler) remove(d Direction, e *Entry, numbers [2]int32) {
 		c.tuples = match.appendTuples(c.tuples[:0])
 		for j := range c.tuples {
 			t := &c.tuples[j]
-			x, k := c.index(t.Shape), t.key()
+			x, k := c.index(t.shape), t.Tuple
 			others := x.others[k]
 			if x.halves[k] != n {
 				x.setAside(k, slices.DeleteFunc(slices.Clone(others), func(m int32) bool { return m == n }))
@@ -173,7 +173,7 @@ func (c *compiler) remove(d Direction, e *Entry, numbers [2]int32) {
 	}
 }
 
-func (x *index) setAside(k key, others []int32) {
+func (x *index) setAside(k Tuple, others []int32) {
 	if len(others) == 0 {
 		delete(x.others, k)
 		return

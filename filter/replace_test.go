@@ -88,7 +88,7 @@ func tuplesIn(groups []Group) []string {
 	var out []string
 	for _, g := range groups {
 		for i, t := range g.Tuples {
-			out = append(out, fmt.Sprintf("%d %v %v %v %s %s", g.Weight, g.Action, g.Options, g.Mirror, g.Entries[i].Name, fmt.Sprint(t)))
+			out = append(out, fmt.Sprintf("%d %v %v %v %s %s", g.Weight, g.Action, g.Options, g.Mirror, g.Entries[i].Name, fmt.Sprint(g.Shape, t)))
 		}
 	}
 	slices.Sort(out)

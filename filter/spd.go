@@ -73,10 +73,10 @@ type half struct {
 // SPDs that have it in common, and not changed once it is made.
 type index struct {
 	shape  Shape
-	mask   key
+	mask   Tuple
 	best   uint32 // the lowest rank in it
-	halves map[key]int32
-	others map[key][]int32 // halves that have a tuple too and are no better
+	halves map[Tuple]int32
+	others map[Tuple][]int32 // halves that have a tuple too and are no better
 }
 
 // New makes the SPD of the entries, which stand in the order of the rule
@@ -193,7 +193,7 @@ func (s *SPD) Lookup(c Context, p *packet.Packet) Decision {
 	if !p.Is4() {
 		family = 1
 	}
-	k, best := packetKey(p), half{rank: noRank}
+	k, best := tupleOf(p), half{rank: noRank}
 	for i := range dir.families[family] {
 		x := dir.families[family][i]
 		if x.best >= best.rank {

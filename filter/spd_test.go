@@ -311,14 +311,14 @@ func bruteForce(entries []Entry, c Context, p *packet.Packet) (best *Entry, mirr
 
 // byGroups decides as a reader of Groups does.
 func byGroups(s *SPD, c Context, p *packet.Packet) Action {
-	k := packetKey(p)
+	k := tupleOf(p)
 	for _, g := range s.Groups(c.Direction) {
 		if g.Shape.V6 == p.Is4() || g.Shape.Ports() && !p.HasPorts && !p.HasICMP || !g.Shape.Connection.Contains(c.Interface) || !g.Shape.Stage.Contains(c.State) {
 			continue
 		}
 		mask := g.Shape.mask()
 		for _, t := range g.Tuples {
-			if k.and(&mask) == t.key() {
+			if k.and(&mask) == t {
 				return g.Action
 			}
 		}
@@ -372,7 +372,7 @@ func TestGroupsShape(t *testing.T) {
 	for range 100 {
 		s := mustNew(t, w.entries(20)...)
 		for _, d := range Directions {
-			seen := map[Tuple]bool{}
+			seen := map[shaped]bool{}
 			groups := s.Groups(d)
 			for i, g := range groups {
 				if len(g.Tuples) == 0 || len(g.Entries) != len(g.Tuples) || len(g.Mirrors) != len(g.Tuples) {
@@ -385,16 +385,17 @@ func TestGroupsShape(t *testing.T) {
 						t.Fatalf("groups %d and %d are out of order", i-1, i)
 					}
 				}
+				mask := g.Shape.mask()
 				for j, tuple := range g.Tuples {
 					e := g.Entries[j]
-					if tuple.Shape != g.Shape || e.Action != g.Action || e.Weight() != g.Weight || g.Mirrors[j] && !e.Mirrored {
+					if e.Action != g.Action || e.Weight() != g.Weight || g.Mirrors[j] && !e.Mirrored {
 						t.Fatalf("group %d: tuple %+v does not belong", i, tuple)
 					}
-					if seen[tuple] {
+					if seen[shaped{g.Shape, tuple}] {
 						t.Fatalf("group %d: tuple %+v comes twice", i, tuple)
 					}
-					seen[tuple] = true
-					if tuple.SrcPrefix().Masked() != tuple.SrcPrefix() || tuple.DstPrefix().Masked() != tuple.DstPrefix() || tuple.Src.Is6() != g.Shape.V6 {
+					seen[shaped{g.Shape, tuple}] = true
+					if tuple.and(&mask) != tuple || tuple.V6() != g.Shape.V6 || tuple.Src().Is6() != g.Shape.V6 {
 						t.Fatalf("group %d: tuple %+v is not masked", i, tuple)
 					}
 				}
@@ -413,8 +414,11 @@ func TestGroups(t *testing.T) {
 	if want := (Shape{SrcBits: 32, Protocol: true, SrcPortBits: 16}); dns.Shape != want || !dns.Mirrors[0] {
 		t.Errorf("the group of dns has shape %+v, mirrored %v", dns.Shape, dns.Mirrors)
 	}
-	if want := (Tuple{Shape: Shape{SrcBits: 16, Protocol: true, DstPortBits: 16}, Src: addr("10.1.0.0"), Dst: addr("0.0.0.0"), Proto: 6, DstPort: 8443}); staff.Tuples[0] != want {
-		t.Errorf("the tuple of staff is %+v, want %+v", staff.Tuples[0], want)
+	if want := (Shape{SrcBits: 16, Protocol: true, DstPortBits: 16}); staff.Shape != want {
+		t.Errorf("the group of staff has shape %+v", staff.Shape)
+	}
+	if x := &staff.Tuples[0]; x.Src() != addr("10.1.0.0") || x.Dst() != addr("0.0.0.0") || x.Protocol() != 6 || x.SrcPort() != 0 || x.DstPort() != 8443 || x.V6() {
+		t.Errorf("the tuple of staff is from %s to %s, protocol %d, ports %d and %d", x.Src(), x.Dst(), x.Protocol(), x.SrcPort(), x.DstPort())
 	}
 	if in[2].Shape.V6 || !in[3].Shape.V6 || in[2].Action != Block {
 		t.Errorf("the last groups are %+v and %+v", in[2].Shape, in[3].Shape)

@@ -48,21 +48,85 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// Tuple is a set of packets: those whose fields have the leading bits that
-// its shape fixes. What the shape leaves open is zero. In ICMP the type and
-// code stand for a source port, as they stand in its place in the header.
+// Tuple is a set of packets: those whose fields have the leading bits that a
+// shape fixes. What the shape leaves open is zero. In ICMP the type and code
+// stand for a source port, as they stand in its place in the header.
+//
+// It is plain words, hashed, masked and compared without regard to what they
+// mean; a packet's fields are one too. An IPv4 address stands in the low half
+// of its second word.
 type Tuple struct {
-	Shape
-	Src, Dst         netip.Addr
-	Proto            uint8
-	SrcPort, DstPort uint16
+	srcHi, srcLo, dstHi, dstLo uint64
+	rest                       uint64 // family, protocol, source port, destination port
 }
 
-// SrcPrefix returns the source addresses of the tuple.
-func (t Tuple) SrcPrefix() netip.Prefix { return netip.PrefixFrom(t.Src, int(t.SrcBits)) }
+// V6 reports whether the addresses are of IPv6.
+func (t *Tuple) V6() bool { return t.rest>>40 != 0 }
 
-// DstPrefix returns the destination addresses of the tuple.
-func (t Tuple) DstPrefix() netip.Prefix { return netip.PrefixFrom(t.Dst, int(t.DstBits)) }
+// Src returns the source address.
+func (t *Tuple) Src() netip.Addr { return t.address(t.srcHi, t.srcLo) }
+
+// Dst returns the destination address.
+func (t *Tuple) Dst() netip.Addr { return t.address(t.dstHi, t.dstLo) }
+
+// Protocol returns the upper-layer protocol.
+func (t *Tuple) Protocol() uint8 { return uint8(t.rest >> 32) }
+
+// SrcPort returns the source port, or the ICMP type and code.
+func (t *Tuple) SrcPort() uint16 { return uint16(t.rest >> 16) }
+
+// DstPort returns the destination port.
+func (t *Tuple) DstPort() uint16 { return uint16(t.rest) }
+
+func (t *Tuple) address(hi, lo uint64) netip.Addr {
+	if !t.V6() {
+		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(lo))))
+	}
+	return netip.AddrFrom16([16]byte(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, hi), lo)))
+}
+
+func (t *Tuple) and(mask *Tuple) Tuple {
+	return Tuple{t.srcHi & mask.srcHi, t.srcLo & mask.srcLo, t.dstHi & mask.dstHi, t.dstLo & mask.dstLo, t.rest & mask.rest}
+}
+
+func packRest(v6 bool, protocol uint8, srcPort, dstPort uint16) uint64 {
+	rest := uint64(protocol)<<32 | uint64(srcPort)<<16 | uint64(dstPort)
+	if v6 {
+		rest |= 1 << 40
+	}
+	return rest
+}
+
+// tupleOf returns all that filters compare of a packet's headers.
+func tupleOf(p *packet.Packet) Tuple {
+	var t Tuple
+	t.srcHi, t.srcLo = words(p.Src)
+	t.dstHi, t.dstLo = words(p.Dst)
+	t.rest = packRest(!p.Is4(), p.Protocol, p.SrcPort, p.DstPort)
+	if p.HasICMP {
+		t.rest = packRest(!p.Is4(), p.Protocol, uint16(p.ICMPType)<<8|uint16(p.ICMPCode), 0)
+	}
+	return t
+}
+
+// mask returns the tuple with all bits set that the shape fixes.
+func (s Shape) mask() Tuple {
+	var t Tuple
+	t.srcHi, t.srcLo = addrMask(s.V6, s.SrcBits)
+	t.dstHi, t.dstLo = addrMask(s.V6, s.DstBits)
+	var protocol uint8
+	if s.Protocol {
+		protocol = 0xff
+	}
+	t.rest = packRest(true, protocol, portMask(s.SrcPortBits), portMask(s.DstPortBits))
+	return t
+}
+
+// shaped is a tuple with its shape.
+type shaped struct {
+	shape Shape
+	Tuple
+}
 
 // maxTuples bounds the tuples of a selector in one direction and family. A
 // range of addresses needs at most 62 prefixes in IPv4 and 254 in IPv6, a
@@ -75,57 +139,9 @@ func (s *Selector) tuples() int {
 	return s.From.pieces(v6) * s.To.pieces(v6) * s.FromPort.pieces() * s.ToPort.pieces()
 }
 
-// key is a packet's fields, or a tuple's, as plain words: hashed and masked
-// without regard to what they mean.
-type key struct {
-	srcHi, srcLo, dstHi, dstLo uint64
-	rest                       uint64 // protocol, source port, destination port
-}
-
-func (k *key) and(mask *key) key {
-	return key{k.srcHi & mask.srcHi, k.srcLo & mask.srcLo, k.dstHi & mask.dstHi, k.dstLo & mask.dstLo, k.rest & mask.rest}
-}
-
-func packRest(protocol uint8, srcPort, dstPort uint16) uint64 {
-	return uint64(protocol)<<32 | uint64(srcPort)<<16 | uint64(dstPort)
-}
-
-func packetKey(p *packet.Packet) key {
-	var k key
-	k.srcHi, k.srcLo = words(p.Src)
-	k.dstHi, k.dstLo = words(p.Dst)
-	k.rest = packRest(p.Protocol, p.SrcPort, p.DstPort)
-	if p.HasICMP {
-		k.rest = packRest(p.Protocol, uint16(p.ICMPType)<<8|uint16(p.ICMPCode), 0)
-	}
-	return k
-}
-
-func (t *Tuple) key() key {
-	var k key
-	k.srcHi, k.srcLo = words(t.Src)
-	k.dstHi, k.dstLo = words(t.Dst)
-	k.rest = packRest(t.Proto, t.SrcPort, t.DstPort)
-	return k
-}
-
-// mask returns the key with all bits set that the shape fixes.
-func (s Shape) mask() key {
-	var k key
-	k.srcHi, k.srcLo = addrMask(s.V6, s.SrcBits)
-	k.dstHi, k.dstLo = addrMask(s.V6, s.DstBits)
-	var protocol uint8
-	if s.Protocol {
-		protocol = 0xff
-	}
-	k.rest = packRest(protocol, portMask(s.SrcPortBits), portMask(s.DstPortBits))
-	return k
-}
-
 func portMask(bits uint8) uint16 { return ^uint16(0) << (16 - bits) }
 
-// words returns an address as two words. An IPv4 address stands in the low
-// half of the second: families are never compared with each other.
+// words returns an address as the two words that a Tuple has of it.
 func words(a netip.Addr) (hi, lo uint64) {
 	if a.Is4() {
 		b := a.As4()

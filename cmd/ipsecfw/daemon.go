@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 
@@ -26,6 +27,7 @@ func daemonCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			debug.SetGCPercent(100)
 			return daemon.Run(c.Context, daemon.Config{
 				Socket: socket,
 				State:  c.Path("state"),

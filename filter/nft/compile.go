@@ -196,7 +196,7 @@ func track() rule {
 // alone would not do: a packet of the host's own may leave under a foreign
 // one, by source NAT.
 func (c *compiler) passedOn() rule {
-	r := rule{isNot(iifname, make([]byte, nameBytes)...)}
+	r := rule{isNot(iif, native(0)...)}
 	if c.cfg.Features.FIB {
 		r = append(r, isNot(saddrType, native(unix.RTN_LOCAL)...))
 	}

@@ -21,7 +21,8 @@ type field uint8
 const (
 	nfproto field = iota // the family: NFPROTO_IPV4 or NFPROTO_IPV6
 	l4proto              // upper-layer protocol, behind IPv6 extension headers
-	iifname              // empty at output and postrouting for what the host itself sends
+	iifname              //
+	iif                  // the index, 0 at output and postrouting for what the host itself sends
 	oifname
 	iiftype // hardware type (ARPHRD)
 	oiftype
@@ -66,6 +67,7 @@ var fields = [...]fieldInfo{
 	nfproto:      {"meta nfproto", nftables.TypeNFProto, formatFamily, meta(expr.MetaKeyNFPROTO)},
 	l4proto:      {"meta l4proto", nftables.TypeInetProto, formatProtocol, meta(expr.MetaKeyL4PROTO)},
 	iifname:      {"iifname", nftables.TypeIFName, formatName, meta(expr.MetaKeyIIFNAME)},
+	iif:          {"iif", nftables.TypeIFIndex, formatIndex, meta(expr.MetaKeyIIF)},
 	oifname:      {"oifname", nftables.TypeIFName, formatName, meta(expr.MetaKeyOIFNAME)},
 	iiftype:      {"meta iiftype", nftables.TypeARPHRD, formatHostOrder, meta(expr.MetaKeyIIFTYPE)},
 	oiftype:      {"meta oiftype", nftables.TypeARPHRD, formatHostOrder, meta(expr.MetaKeyOIFTYPE)},
@@ -94,17 +96,17 @@ func (f field) info() *fieldInfo { return &fields[f] }
 func (f field) appendValue(b []byte, t *filter.Tuple) []byte {
 	switch f {
 	case nfproto:
-		return append(b, familyOf(t.V6))
+		return append(b, familyOf(t.V6()))
 	case l4proto:
-		return append(b, t.Proto)
+		return append(b, t.Protocol())
 	case ip4Saddr, ip6Saddr:
-		return appendAddr(b, t.Src)
+		return appendAddr(b, t.Src())
 	case ip4Daddr, ip6Daddr:
-		return appendAddr(b, t.Dst)
+		return appendAddr(b, t.Dst())
 	case transportSrc:
-		return binary.BigEndian.AppendUint16(b, t.SrcPort)
+		return binary.BigEndian.AppendUint16(b, t.SrcPort())
 	case transportDst:
-		return binary.BigEndian.AppendUint16(b, t.DstPort)
+		return binary.BigEndian.AppendUint16(b, t.DstPort())
 	}
 	panic("nft: a tuple has no " + f.info().name)
 }
@@ -156,6 +158,8 @@ func formatFamily(b []byte) string {
 }
 
 func formatProtocol(b []byte) string { return filter.ProtocolName(b[0]) }
+
+func formatIndex(b []byte) string { return fmt.Sprint(binary.NativeEndian.Uint32(b)) }
 
 func formatName(b []byte) string { return strconv.Quote(string(bytes.TrimRight(b, "\x00"))) }
 

@@ -8,8 +8,6 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/ipsecfw/ipsecfw/filter"
 )
 
 // ErrStale says that what is in force is not the ruleset that the caller
@@ -176,12 +174,7 @@ func (s *set) key(i int) (k setKey) {
 // their places i and j.
 func same(a *set, i int, b *set, j int) bool {
 	if a.tuples != nil && b.tuples != nil {
-		return sameTuple(&a.tuples[i], &b.tuples[j])
+		return a.tuples[i] == b.tuples[j]
 	}
 	return a.key(i) == b.key(j)
-}
-
-// sameTuple compares what is in the keys of tuples of one shape.
-func sameTuple(t, u *filter.Tuple) bool {
-	return t.Src == u.Src && t.Dst == u.Dst && t.Proto == u.Proto && t.SrcPort == u.SrcPort && t.DstPort == u.DstPort
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -169,6 +170,7 @@ func TestRefusals(t *testing.T) {
 		{"no JSON", "PUT", "/v1/policy", `version: 1`, 400, CodeBadRequest},
 		{"no body", "PUT", "/v1/policy", ``, 400, CodeBadRequest},
 		{"two values", "PUT", "/v1/policy", `{} {}`, 400, CodeBadRequest},
+		{"an application that is empty", "PUT", "/v1/policy", `{"policy":{}}x`, 400, CodeBadRequest},
 		{"too large", "PUT", "/v1/policy", `{"policy":{"source":"` + strings.Repeat("x", MaxRequest) + `"}}`, 413, CodeTooLarge},
 		{"unknown path", "GET", "/v1/secrets", ``, 404, CodeNotFound},
 		{"unknown method", "POST", "/v1/policy", ``, 404, CodeNotFound},
@@ -304,5 +306,41 @@ func TestNoDaemon(t *testing.T) {
 		if want := "no daemon answers at " + path + `: start it with "ipsecfw daemon"`; !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("error %q, want %q", err, want)
 		}
+	}
+}
+
+// An application comes whole through a form, and as JSON.
+func TestForm(t *testing.T) {
+	a := Application{Policy: Policy{Name: "p.yaml", Source: "version: 1\r\n--x\x00\n\"quoted\"\n", Files: map[string][]byte{"psk": {0, 255}}}, ConfirmSeconds: 7, Shell: "a b"}
+	body, contentType, err := encodeForm(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	form, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(contentType string, body []byte) (Application, error) {
+		r := httptest.NewRequest("PUT", "/v1/policy", bytes.NewReader(body))
+		r.Header.Set("Content-Type", contentType)
+		return decodeApplication(r)
+	}
+	for contentType, body := range map[string][]byte{contentType: form, "application/json": plain} {
+		if got, err := read(contentType, body); err != nil || !reflect.DeepEqual(got, a) {
+			t.Errorf("%s: got %+v, %v, want %+v", contentType, got, err, a)
+		}
+	}
+	for n := range form[:len(form)-2] { // the last line end may be missing
+		if got, err := read(contentType, form[:n]); err == nil {
+			t.Fatalf("a form cut to %d of %d bytes was read as %+v", n, len(form), got)
+		}
+	}
+	twice := bytes.Replace(form, []byte("name=\"source\""), []byte("name=\"application\""), 1)
+	if _, err := read(contentType, twice); err == nil {
+		t.Error("a form with one part twice was read")
 	}
 }

@@ -34,7 +34,11 @@ func Dial(path string) *Client {
 
 // Apply makes a policy the one in force.
 func (c *Client) Apply(ctx context.Context, a Application) (out Applied, err error) {
-	err = c.do(ctx, http.MethodPut, "policy", a, &out)
+	body, contentType, err := encodeForm(a)
+	if err != nil {
+		return out, fmt.Errorf("write the request: %w", err)
+	}
+	err = c.send(ctx, http.MethodPut, "policy", contentType, body, &out)
 	return out, err
 }
 
@@ -98,10 +102,15 @@ func (c *Client) do(ctx context.Context, method, what string, body, into any) er
 			return fmt.Errorf("write the request: %w", err)
 		}
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://ipsecfw/v1/"+what, bytes.NewReader(b))
+	return c.send(ctx, method, what, "application/json", bytes.NewReader(b), into)
+}
+
+func (c *Client) send(ctx context.Context, method, what, contentType string, body io.Reader, into any) error {
+	r, err := http.NewRequestWithContext(ctx, method, "http://ipsecfw/v1/"+what, body)
 	if err != nil {
 		return fmt.Errorf("write the request: %w", err)
 	}
+	r.Header.Set("Content-Type", contentType)
 	resp, err := c.http.Do(r)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):

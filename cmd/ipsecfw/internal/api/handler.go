@@ -50,8 +50,8 @@ func Handler(e Engine, log *slog.Logger) http.Handler {
 	mux.Handle("GET /v1/status", reply(log, func(*http.Request) (any, error) { return e.Status(), nil }))
 	mux.Handle("GET /v1/policy", privileged(log, func(*http.Request) (any, error) { return e.InForce(), nil }))
 	mux.Handle("PUT /v1/policy", write(log, func(r *http.Request) (any, error) {
-		var a Application
-		if err := decode(r.Body, &a); err != nil {
+		a, err := decodeApplication(r)
+		if err != nil {
 			return nil, err
 		}
 		return e.Apply(r.Context(), a)
@@ -139,6 +139,11 @@ func decode(r io.Reader, into any) error {
 			err = errors.New("something stands behind the JSON value")
 		}
 	}
+	return unreadable(err)
+}
+
+// unreadable is the answer to a request that cannot be read.
+func unreadable(err error) error {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return &Error{Code: CodeTooLarge, Message: fmt.Sprintf("the request is larger than %d bytes", tooLarge.Limit), Hint: "shorten the rule file or the files that it names"}
