@@ -141,10 +141,10 @@ func (e *Engine) Abandon(rule string, remote netip.Addr) {
 // it all that follows until a time: the peer does not speak IKE, and the rule's
 // filters allow that. What they do not allow is dropped.
 func (e *Engine) Soften(rule string, remote netip.Addr, until time.Time) {
-	e.soft.add(remote, until)
+	e.soft.add(remote, until, e.cfg.Now())
 	for _, p := range e.hold.take(waitsFor(rule, remote)) {
 		v := Drop
-		if e.passes(e.lookup(p.Queued, &p.Clear), &p.Clear) {
+		if s := e.spd.Load(); s != nil && e.passes(e.lookup(s, p.Queued, &p.Clear), &p.Clear) {
 			v = Pass
 			e.Counters.Softened.Add(1)
 		}
@@ -163,12 +163,12 @@ func (e *Engine) passes(d filter.Decision, p *packet.Packet) bool {
 // lookup finds the decision on a queued packet. The kernel has looked at the
 // state of its connection, and would not have queued it had a stateful filter
 // matched.
-func (e *Engine) lookup(q Queued, p *packet.Packet) filter.Decision {
+func (e *Engine) lookup(s *filter.SPD, q Queued, p *packet.Packet) filter.Decision {
 	c := filter.Context{Direction: filter.Outbound, Interface: e.cfg.Host.Interface(q.Link)}
 	if q.Forwarded {
 		c.Direction = filter.Forward
 	}
-	return e.spd.Load().Lookup(c, p)
+	return s.Lookup(c, p)
 }
 
 // keep holds a packet, and drops the oldest one when there is no room.

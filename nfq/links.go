@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"github.com/ipsecfw/ipsecfw/filter"
 )
@@ -90,6 +91,23 @@ var remoteKinds = func() []string {
 // Follow reads again whenever an interface or an address has changed, until
 // ctx ends. It returns when the kernel gives no more news, and why.
 func (l *Links) Follow(ctx context.Context) error {
+	for {
+		err := l.follow(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !errors.Is(err, unix.ENOBUFS): // which says that some news are lost
+			return fmt.Errorf("follow the network interfaces: %w", err)
+		}
+	}
+}
+
+// linkBuffer is the size in bytes of the buffer that news wait in.
+const linkBuffer = 1 << 20
+
+func (l *Links) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	failed := make(chan error, 2)
 	fail := func(err error) {
 		select {
@@ -97,33 +115,47 @@ func (l *Links) Follow(ctx context.Context) error {
 		default:
 		}
 	}
-	links, addrs := make(chan netlink.LinkUpdate), make(chan netlink.AddrUpdate)
-	if err := netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: fail}); err != nil {
-		return fmt.Errorf("follow the network interfaces: %w", err)
+	links, addrs := make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 64)
+	if err := netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: fail, ReceiveBufferSize: linkBuffer}); err != nil {
+		return err
 	}
-	if err := netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: fail}); err != nil {
-		return fmt.Errorf("follow the addresses: %w", err)
+	defer drain(links)
+	if err := netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: fail, ReceiveBufferSize: linkBuffer}); err != nil {
+		return err
 	}
-	for err := l.read(); ; err = l.read() { // once more at first, for what has changed meanwhile
-		if err != nil {
+	defer drain(addrs)
+	for {
+		if err := l.read(); err != nil { // at first too, for what has changed meanwhile
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-failed:
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return fmt.Errorf("follow the network interfaces: %w", err)
+			return err
 		case _, ok := <-links:
 			if !ok {
-				links = nil
+				return errors.New("the kernel tells no more of interfaces")
 			}
 		case _, ok := <-addrs:
 			if !ok {
-				addrs = nil
+				return errors.New("the kernel tells no more of addresses")
 			}
 		}
+		for len(links) > 0 { // one reading does for all
+			<-links
+		}
+		for len(addrs) > 0 {
+			<-addrs
+		}
 	}
+}
+
+// drain takes what still comes of a subscription that was ended, so that its
+// goroutine ends too.
+func drain[T any](news <-chan T) {
+	go func() {
+		for range news {
+		}
+	}()
 }

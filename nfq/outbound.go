@@ -41,10 +41,11 @@ func (o *Outbound) Handle(q Queued) (v Verdict, contents []byte) {
 		e.Counters.OutMalformed.Add(1)
 		return Drop, nil
 	}
-	if e.spd.Load() == nil {
+	spd := e.spd.Load()
+	if spd == nil {
 		return Drop, nil
 	}
-	d := e.lookup(q, &o.p)
+	d := e.lookup(spd, q, &o.p)
 	switch {
 	case d.Action == filter.Negotiate && d.Mirror && q.Forwarded:
 	case d.Action == filter.Negotiate:

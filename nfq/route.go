@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -16,8 +17,8 @@ import (
 // it was encrypted.
 const deviceMTU = 65535
 
-// rulePriority is the place of our routing rule: after the local table, which
-// is always first, and before what hosts usually have.
+// rulePriority is the place of the first of our routing rules: after the local
+// table, which is always first, and before what hosts usually have.
 const rulePriority = 100
 
 // Route brings the device up, and makes the kernel's check of a packet's
@@ -25,7 +26,7 @@ const rulePriority = 100
 // the check looks for the route back to the source; nftables has marked the
 // packet, and for the mark there is a table in which all routes lead to the
 // device. Nothing is ever sent by that table, since no packet that leaves has
-// the mark.
+// the mark but what the host passes on, whose way is looked for in other tables.
 func Route(device string, mark uint32, table int) error {
 	link, err := netlink.LinkByName(device)
 	if err != nil {
@@ -74,11 +75,13 @@ func routeFamily(link netlink.Link, family int, mark uint32, table int) error {
 	if err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Table: table, Family: family, Dst: everything(family), Scope: netlink.SCOPE_LINK}); err != nil {
 		return err
 	}
-	err := netlink.RuleAdd(rule(family, mark, table))
-	if errors.Is(err, unix.EEXIST) { // a daemon that was killed left it
-		return nil
+	for _, r := range rules(link.Attrs().Name, family, mark, table) {
+		// One that is there was left by a daemon that was killed.
+		if err := netlink.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // everything is the destination of a default route.
@@ -90,11 +93,26 @@ func everything(family int) *net.IPNet {
 	return &net.IPNet{IP: make(net.IP, bits/8), Mask: net.CIDRMask(0, bits)}
 }
 
-func rule(family int, mark uint32, table int) *netlink.Rule {
-	r := netlink.NewRule()
-	r.Family, r.Priority, r.Mark, r.Table = family, rulePriority, mark, table
-	r.IifName = "lo" // of lookups that begin here, as that check does; not of packets that are forwarded
-	return r
+// actionNothing is the action of a routing rule that does nothing
+// (FR_ACT_NOP in linux/fib_rules.h).
+const actionNothing = 3
+
+// rules returns our routing rules, in the order in which they are made. The
+// check of a source looks for a route as for a packet from this host, or, if
+// the host passes the packet on, from the interface by which that leaves. Only
+// the search for the way of the packet itself comes from the device, and it
+// leaves out the table.
+func rules(device string, family int, mark uint32, table int) []*netlink.Rule {
+	rule := func(place int) *netlink.Rule {
+		r := netlink.NewRule()
+		r.Family, r.Priority, r.Mark = family, rulePriority+place, mark
+		return r
+	}
+	over, back, landing := rule(0), rule(1), rule(2)
+	over.IifName, over.Goto = device, landing.Priority
+	back.Table = table
+	landing.Type = actionNothing
+	return []*netlink.Rule{landing, over, back}
 }
 
 func noFamily(err error) bool {
@@ -105,8 +123,12 @@ func noFamily(err error) bool {
 func Unroute(mark uint32, table int) error {
 	var errs []error
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		if err := netlink.RuleDel(rule(family, mark, table)); err != nil && !errors.Is(err, unix.ENOENT) && !noFamily(err) {
-			errs = append(errs, fmt.Errorf("remove the routing rule for mark %#x: %w", mark, err))
+		all := rules("", family, mark, table)
+		slices.Reverse(all)
+		for _, r := range all {
+			if err := netlink.RuleDel(r); err != nil && !errors.Is(err, unix.ENOENT) && !noFamily(err) {
+				errs = append(errs, fmt.Errorf("remove the routing rule %d for mark %#x: %w", r.Priority, mark, err))
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -28,8 +28,12 @@ func (s *softPeers) change(f func(m map[netip.Addr]time.Time)) {
 	s.until.Store(&m)
 }
 
-func (s *softPeers) add(a netip.Addr, until time.Time) {
-	s.change(func(m map[netip.Addr]time.Time) { m[a] = until })
+// add adds a peer, and forgets those whose time is over.
+func (s *softPeers) add(a netip.Addr, until, now time.Time) {
+	s.change(func(m map[netip.Addr]time.Time) {
+		maps.DeleteFunc(m, func(_ netip.Addr, until time.Time) bool { return !now.Before(until) })
+		m[a] = until
+	})
 }
 
 func (s *softPeers) remove(a netip.Addr) {

@@ -12,7 +12,7 @@ import (
 // Bounds of what one filter stands for once it is spelt out.
 const (
 	MaxExpansion = 1 << 14 // pairs of sides
-	MaxAddresses = 32      // of one name or dynamic side; any beyond are left out
+	MaxAddresses = 64      // of one name or dynamic side; any beyond are left out
 )
 
 // Addresses is what names and dynamic sides stand for at a time. Addresses

@@ -71,8 +71,10 @@ func (s state) bootRules() (*nft.Ruleset, error) {
 	parse := func(up *api.Policy) (*rules.File, error) { return rules.Parse(up.Name, []byte(up.Source)) }
 	var persistent *filter.SPD
 	settings := ps.Applied
-	if ps.Persistent != nil {
+	if settings == nil {
 		settings = ps.Persistent
+	}
+	if ps.Persistent != nil {
 		f, err := parse(ps.Persistent)
 		if err != nil {
 			return nil, err

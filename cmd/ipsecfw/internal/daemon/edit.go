@@ -56,22 +56,24 @@ func (p *policy) edited(e *edit, parts []*part, addresses rules.Addresses, gener
 	q = &policy{parts: parts, addresses: addresses, rules: p.rules, spd: p.spd, secured: p.secured}
 	settings := filter.Settings{Generation: generation, Exemptions: q.settings().Exemptions}
 	secures := false
+	var changed []filter.Entry // what comes, and what goes: it may have hidden a contradiction
 	for _, rule := range slices.Sorted(maps.Keys(come)) {
 		var gone []*filter.Entry
 		for _, x := range p.spd.Entries() {
 			if x.Name == rule && x.Index >= e.First && x.Index < e.First+e.Count {
-				gone = append(gone, x)
+				gone, changed = append(gone, x), append(changed, *x)
 				secures = secures || x.Action == filter.Negotiate
 			}
 		}
 		if len(gone) == 0 {
 			return nil, false, nil
 		}
+		changed = append(changed, come[rule]...)
 		if q.spd, err = q.spd.Replace(gone, come[rule], settings); err != nil {
 			return nil, false, invalid(err)
 		}
 	}
-	if err := q.contradicted(come); err != nil {
+	if err := q.contradicted(changed); err != nil {
 		return nil, false, err
 	}
 	if len(come) == 0 { // a list that no rule uses
@@ -86,13 +88,13 @@ func (p *policy) edited(e *edit, parts []*part, addresses rules.Addresses, gener
 	return q, true, nil
 }
 
-// contradicted looks for contradictions between new filters and all that they
-// have packets in common with.
-func (p *policy) contradicted(come map[string][]filter.Entry) error {
+// contradicted looks for contradictions among the filters that have packets in
+// common with some.
+func (p *policy) contradicted(changed []filter.Entry) error {
 	var near []filter.Entry
 	for _, x := range p.spd.Entries() {
-		for _, list := range come {
-			if slices.ContainsFunc(list, func(y filter.Entry) bool { return y.Overlaps(x) }) {
+		for i := range changed {
+			if changed[i].Overlaps(x) {
 				near = append(near, *x)
 				break
 			}

@@ -31,9 +31,19 @@ func many(edit map[int]string) string {
 	for i := range 10 {
 		line(100+i, fmt.Sprintf("{from: 10.2.0.%d, to: me}", i))
 	}
-	b.WriteString(`  rest:
+	b.WriteString("  hiding:\n")
+	line(200, "{from: 10.3.0.1, to: me, protocol: udp, to-port: 99}")
+	line(201, "{from: 10.3.0.2, to: me}")
+	b.WriteString(`  hidden-a:
+    - {from: 10.3.0.1, to: me, protocol: udp, to-port: 98-99}
+  hidden-b:
+    - {from: 10.3.0.1, to: me, protocol: udp, to-port: 99-100}
+  rest:
     - {from: any, to: me}
 rules:
+  - {name: hiding, filter-list: hiding, action: permit}
+  - {name: hidden-a, filter-list: hidden-a, action: permit}
+  - {name: hidden-b, filter-list: hidden-b, action: block}
   - {name: lan, filter-list: hosts, action: permit, connection: lan}
   - {name: far, filter-list: hosts, action: block, connection: remote}
   - {name: secret, filter-list: secret, action: require-security, authentication: [{preshared-key: {file: psk}}]}
@@ -55,6 +65,7 @@ func TestEdited(t *testing.T) {
 		{"the last line of a list", map[int]string{109: "{from: 10.2.9.9, to: me}"}, true, ""},
 		{"two lists", map[int]string{7: "{from: 10.1.9.9, to: me}", 103: "{from: 10.2.9.9, to: me}"}, true, ""},
 		{"a contradiction", map[int]string{103: "{from: any, to: me}"}, false, "weigh the same"},
+		{"what hid a contradiction goes", map[int]string{200: "{from: 10.3.0.9, to: me, protocol: udp, to-port: 99}"}, false, "weigh the same"},
 		{"an error", map[int]string{7: "{from: 10.1.9.9, to: me, to-port: 81}"}, true, "needs a protocol"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -152,6 +152,9 @@ func combine(parts []*part, addresses rules.Addresses, generation uint64) (*poli
 		}
 		entries = append(entries, x.file.Entries(addresses)...)
 		maps.Copy(p.rules, x.rules)
+		if i < len(parts)-1 { // which is a setting, and there can be one only
+			delete(p.rules, rules.DefaultResponseRule)
+		}
 	}
 	var err error
 	if p.spd, err = filter.New(entries, filter.Settings{Generation: generation, Exemptions: p.settings().Exemptions}); err != nil {

@@ -50,6 +50,9 @@ type trial struct {
 type seen struct {
 	Addresses rules.Addresses `json:"addresses"`
 	Secured   []netip.Addr    `json:"secured"`
+	// Unknown says that the peers that were secured once are not all known:
+	// what was written of them could not be read.
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 func (s state) path() string     { return filepath.Join(s.dir, "policy.json") }
@@ -141,7 +144,10 @@ func stage(path string, v any) (commit func() error, discard func(), err error) 
 		if err := os.Rename(f.Name(), path); err != nil {
 			return fmt.Errorf("keep the policy: %w", err)
 		}
-		return syncDir(filepath.Dir(path))
+		// The rename has taken effect. That it may not outlast a power cut, if
+		// the disk says so, is no reason to undo it.
+		_ = syncDir(filepath.Dir(path))
+		return nil
 	}, discard, nil
 }
 
