@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -64,7 +65,6 @@ func (c *control) look(ctx context.Context, parts []*part) (rules.Addresses, err
 		}
 		unknown = append(unknown, name)
 	}
-	c.memory.learn(out)
 	if len(unknown) > 0 {
 		return out, invalid(fmt.Errorf("no address is known for %s: %w; write addresses, or see to it that the names resolve",
 			strings.Join(unknown, ", "), errors.Join(err)))
@@ -94,6 +94,9 @@ func (c *control) follow(p *policy) {
 	}()
 }
 
+// retryAddresses is how long after a failure other addresses are tried again.
+const retryAddresses = 5 * time.Second
+
 // readdress puts the policy that is in force in force with other addresses.
 func (c *control) readdress(ctx context.Context, a rules.Addresses) {
 	c.mu.Lock()
@@ -104,20 +107,64 @@ func (c *control) readdress(ctx context.Context, a rules.Addresses) {
 	old := c.plant.policy.Load()
 	for name, last := range old.addresses.Names { // a name that is gone keeps its addresses
 		if len(a.Names[name]) == 0 {
-			a.Names = maps.Clone(a.Names)
-			a.Names[name] = last
+			a.Names = with(a.Names, name, last)
 		}
 	}
-	p, err := combine(old.parts, a, c.generation+1)
-	if err == nil {
-		err = c.program(c.compiled(p))
-	}
+	p, err := old.readdressed(a, c.generation+1)
 	if err != nil {
-		c.cfg.Log.Error("the policy does not follow the names in it", "error", err)
+		c.cfg.Log.Error("the policy does not go with what names in it stand for now: some stand for what they did before", "error", err)
+	}
+	if p == nil {
 		return
 	}
-	c.memory.learn(a)
+	if err := c.program(p); err != nil {
+		c.cfg.Log.Error("the policy does not follow the names in it yet", "error", err, "again-in", retryAddresses)
+		time.AfterFunc(retryAddresses, func() { c.readdress(ctx, a) })
+		return
+	}
+	c.memory.learn(p.addresses)
 	c.plant.swap(p)
 	c.generation++
 	c.cfg.Log.Info("names in the policy stand for other addresses", "generation", c.generation)
+}
+
+// readdressed makes the policy with other addresses. If it cannot be made with
+// all of them, the error says why, and it has those with which it can: whoever
+// decides what one name stands for shall not hold up the others. It is nil when
+// there are none.
+func (p *policy) readdressed(a rules.Addresses, generation uint64) (*policy, error) {
+	q, why := combine(p.parts, a, generation)
+	if why == nil {
+		return q, nil
+	}
+	have := p.addresses
+	try := func(next rules.Addresses) {
+		if x, err := combine(p.parts, next, generation); err == nil {
+			q, have = x, next
+		}
+	}
+	q = nil
+	for _, name := range slices.Sorted(maps.Keys(a.Names)) {
+		if !slices.Equal(a.Names[name], have.Names[name]) {
+			next := have
+			next.Names = with(have.Names, name, a.Names[name])
+			try(next)
+		}
+	}
+	next := have
+	next.DNSServers, next.DHCPServers, next.DefaultGateways = a.DNSServers, a.DHCPServers, a.DefaultGateways
+	if !reflect.DeepEqual(next, have) {
+		try(next)
+	}
+	return q, why
+}
+
+// with returns names of which one stands for something else.
+func with(names map[string][]netip.Addr, name string, addresses []netip.Addr) map[string][]netip.Addr {
+	out := maps.Clone(names)
+	if out == nil {
+		out = map[string][]netip.Addr{}
+	}
+	out[name] = addresses
+	return out
 }

@@ -25,6 +25,12 @@ func (c *control) change(ctx context.Context, next kept, l loading) (cut int, er
 	p, err := c.policy(ctx, next.policies, l)
 	staged := <-writing
 	defer staged.discard()
+	if l.rollback && staged.err != nil {
+		// The disk cannot keep it. What comes back was trusted before, and the
+		// trial that stays on disk ends anew at the next start.
+		c.keepLater(next, staged.err)
+		staged = stagedState{func() error { return nil }, staged.discard, nil}
+	}
 	if err = errors.Join(err, staged.err); err != nil {
 		return 0, err
 	}
@@ -37,7 +43,7 @@ func (c *control) change(ctx context.Context, next kept, l loading) (cut int, er
 	if _, err := conntrack.Reset(p.spd, pl.links, pl.outside()); err != nil {
 		c.cfg.Log.Warn("ends of connections that the policy refuses were not told", "error", err)
 	}
-	if err := c.enforce(p, staged.commit); err != nil {
+	if err := c.enforce(p, next, staged.commit); err != nil {
 		if c.plant == nil {
 			err = errors.Join(err, pl.stop())
 		}
@@ -74,6 +80,9 @@ type loading struct {
 	part  *part
 	edit  *edit                 // what of one in force it changes, if that is all that it does
 	check func(p *policy) error // has the last word on the whole policy; may be nil
+	// rollback says that the policy was in force before: it comes back though
+	// names in it are not known now and the disk is full.
+	rollback bool
 }
 
 // policy makes the policy of rule files.
@@ -83,7 +92,7 @@ func (c *control) policy(ctx context.Context, ps policies, l loading) (*policy, 
 		return nil, err
 	}
 	addresses, err := c.look(ctx, parts)
-	if err != nil {
+	if err != nil && !l.rollback {
 		return nil, err
 	}
 	p, err := c.combine(l.edit, parts, addresses)
@@ -128,19 +137,20 @@ func (pl *plant) outside() []filter.Interface {
 
 // inForce completes a change that nftables and the disk have taken.
 func (c *control) inForce(pl *plant, p *policy) (cut int) {
-	rs := c.ruleset
-	pl.ruleset.Store(&rs)
 	if c.plant != nil {
 		pl.swap(p)
+	} else {
+		pl.begin(c.ruleset)
 	}
 	c.plant = pl
 	c.generation++
+	c.arm()
+	c.memory.learn(p.addresses)
 	r, err := conntrack.Cut(p.spd, pl.links, pl.outside())
 	if err != nil {
 		c.cfg.Log.Warn("connections that the policy refuses were not looked for; their packets are dropped all the same", "error", err)
 	}
 	c.cfg.Log.Info("policy in force", "name", p.settings().Name, "file", p.settings().Path, "generation", c.generation, "connections-cut", r.Refused)
-	c.arm()
 	c.follow(p)
 	return r.Refused
 }
@@ -176,9 +186,15 @@ func (c *control) compiled(p *policy) nft.Ruleset {
 	return nft.Compile(p.spd, cfg)
 }
 
-// program gives rules to nftables: what differs from those that it has, or all
-// of them if they are not what we think.
-func (c *control) program(next nft.Ruleset) error {
+// program gives the rules for a policy to nftables: what differs from those
+// that it has, or all of them if they are not what we think. Meanwhile no peer
+// enters or leaves the sets that the daemon keeps.
+func (c *control) program(p *policy) error {
+	if c.plant != nil {
+		c.plant.sets.Lock()
+		defer c.plant.sets.Unlock()
+	}
+	next := c.compiled(p)
 	err := nft.Update(c.ruleset, next)
 	if errors.Is(err, nft.ErrStale) {
 		err = nft.Apply(next)
@@ -194,13 +210,15 @@ func (c *control) program(next nft.Ruleset) error {
 
 // enforce gives the policy to nftables and to the disk, or leaves both as they
 // were.
-func (c *control) enforce(p *policy, commit func() error) error {
-	before := c.ruleset
+func (c *control) enforce(p *policy, next kept, commit func() error) error {
 	present, err := nft.Present()
 	if err != nil {
 		return err
 	}
-	if err := c.program(c.compiled(p)); err != nil {
+	if next.Trial != nil {
+		return c.try(p, commit)
+	}
+	if err := c.program(p); err != nil {
 		return err
 	}
 	err = commit()
@@ -208,12 +226,42 @@ func (c *control) enforce(p *policy, commit func() error) error {
 	case err == nil:
 		return nil
 	case c.plant != nil:
-		return errors.Join(err, c.program(before))
+		return errors.Join(err, c.program(c.plant.policy.Load()))
 	case present: // of a daemon that is dead: better the new rules than none
 		return err
 	}
 	c.ruleset = nft.Ruleset{}
 	return errors.Join(err, nft.Remove())
+}
+
+// try enforces a policy on trial. The disk and the guard come first: whoever is
+// killed from now on, the trial ends.
+func (c *control) try(p *policy, commit func() error) error {
+	if err := commit(); err != nil {
+		return err
+	}
+	if err := startGuard(c.cfg.State); err != nil {
+		return errors.Join(err, c.state.keep(c.kept))
+	}
+	if err := c.program(p); err != nil {
+		return errors.Join(err, c.state.keep(c.kept))
+	}
+	return nil
+}
+
+// keepLater writes to disk what could not be written now, as soon as it can.
+func (c *control) keepLater(k kept, why error) {
+	c.cfg.Log.Error("what is in force is not kept for the next start, which would end the trial again", "error", why)
+	time.AfterFunc(retryRollback, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.kept != k { // something else is in force by now
+			return
+		}
+		if err := c.state.keep(k); err != nil {
+			c.keepLater(k, err)
+		}
+	})
 }
 
 // restore puts the policy in force that was so when the last daemon ended.
@@ -246,7 +294,7 @@ func (c *control) resume(ctx context.Context, k kept) error {
 			return c.clear()
 		}
 		if err := c.state.keep(k); err != nil {
-			return err
+			c.keepLater(k, err)
 		}
 	}
 	parts, err := c.load(k.policies)
@@ -258,14 +306,18 @@ func (c *control) resume(ctx context.Context, k kept) error {
 		c.cfg.Log.Warn("filters with these names match nothing until they are known", "error", err)
 	}
 	p, err := combine(parts, addresses, c.generation+1)
-	if err != nil {
-		return err
+	if err != nil { // names may stand for something by now with which it does not go
+		var e error
+		if p, e = combine(parts, c.memory.known(), c.generation+1); e != nil {
+			return err
+		}
+		c.cfg.Log.Error("names stand for what they did last, since the policy does not go with what they stand for now", "error", err)
 	}
 	pl, err := c.start(p)
 	if errors.Is(err, nfq.ErrInUse) { // and so is the ruleset, which is not ours
 		return err
 	}
-	enforced := c.program(c.compiled(p))
+	enforced := c.program(p)
 	switch {
 	case err != nil:
 		return errors.Join(err, enforced)

@@ -54,8 +54,8 @@ func (c *control) Apply(ctx context.Context, a api.Application) (api.Applied, er
 		if !hasShell || a.CutShell {
 			return nil
 		}
-		if c.plant != nil {
-			shell.Interface = c.plant.links.Toward(shell.Client.Addr())
+		if links, err := nfq.NewLinks(); err == nil {
+			shell.Interface = links.Toward(shell.Client.Addr())
 		}
 		if w := (&verify.Policy{SPD: p.spd}).LockedOut(shell); w != "" {
 			return &api.Error{Code: api.CodeLocksOut, Message: w}
@@ -68,13 +68,17 @@ func (c *control) Apply(ctx context.Context, a api.Application) (api.Applied, er
 	} else {
 		next.Applied = &up
 	}
+	if t := c.kept.Trial; t != nil && confirm == 0 && (x.file.Persistent && c.kept.Applied != t.Before.Applied || !x.file.Persistent && c.kept.Persistent != t.Before.Persistent) {
+		return api.Applied{}, &api.Error{Code: api.CodeBadRequest, Message: "another rule file is on trial, and would stay for good beside this one",
+			Hint: "confirm it first, or wait until it is taken back, or apply this one with --confirm"}
+	}
 	if confirm > 0 {
 		next.Trial = &trial{Until: time.Now().Add(confirm), Before: c.kept.policies}
 		if c.kept.Trial != nil { // what was never confirmed is nothing to come back to
 			next.Trial.Before = c.kept.Trial.Before
 		}
 	}
-	cut, err := c.change(ctx, next, loading{x, e, check})
+	cut, err := c.change(ctx, next, loading{part: x, edit: e, check: check})
 	if err != nil {
 		return api.Applied{}, err
 	}
@@ -120,6 +124,9 @@ func (c *control) Unapply(ctx context.Context, persistent bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := kept{policies: policies{Persistent: c.kept.Persistent}}
+	if c.kept.Trial != nil { // what was never confirmed does not stay
+		next.Persistent = c.kept.Trial.Before.Persistent
+	}
 	if persistent {
 		next.Persistent = nil
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ type joint struct {
 	policy   atomic.Pointer[policy]
 	ruleset  atomic.Pointer[nft.Ruleset] // in force
 	memory   *memory
+	sets     sync.Mutex // held while what the kernel's sets of peers follow from changes, and while they do
 	soft     softSAs
 	failures failures
 	engine   *nfq.Engine
@@ -77,6 +79,22 @@ func (j *joint) Install(c ike.InstallChild) error {
 		return err
 	}
 	peer := sa.RemoteAddr.Addr()
+	j.memory.secure(peer, j.policy.Load().softens())
+	if err := j.putToWork(&nfq.SA{ChildSA: sa, Out: out, In: in, PathMTU: mtu, Since: time.Now()}, c.Standby); err != nil {
+		return err
+	}
+	// If we are the responder, the answer by which the peer gets its SA should
+	// go before the packets that waited: not from this goroutine, then.
+	go j.engine.Release(sa.Policy, addressed(sa.Mode, peer))
+	return nil
+}
+
+// putToWork gives an SA to the engine, and the kernel's sets what follows from
+// it: its peer is not spoken to in clear any more, whatever the rule.
+func (j *joint) putToWork(sa *nfq.SA, standby bool) error {
+	j.sets.Lock()
+	defer j.sets.Unlock()
+	peer := sa.RemoteAddr.Addr()
 	if sa.Policy == rules.DefaultResponseRule {
 		// The kernel must know before the peer does: what is permitted in clear
 		// else, is secured from now on.
@@ -84,14 +102,8 @@ func (j *joint) Install(c ike.InstallChild) error {
 			return err
 		}
 	}
-	if n := j.policy.Load().rules[sa.Policy]; n != nil && n.AllowUnsecured {
-		j.memory.secure(peer)
-		j.harden(peer, "the peer speaks IKE now")
-	}
-	j.engine.Install(&nfq.SA{ChildSA: sa, Out: out, In: in, PathMTU: mtu, Since: time.Now()}, c.Standby)
-	// If we are the responder, the answer by which the peer gets its SA should
-	// go before the packets that waited: not from this goroutine, then.
-	go j.engine.Release(sa.Policy, addressed(sa.Mode, peer))
+	j.hardenLocked(peer, "the peer speaks IKE now")
+	j.engine.Install(sa, standby)
 	return nil
 }
 
@@ -125,6 +137,8 @@ func pathMTU(local, remote netip.Addr) (int, error) {
 
 // Remove implements ike.DataPath.
 func (j *joint) Remove(in ipsec.SPI, _ string) {
+	j.sets.Lock()
+	defer j.sets.Unlock()
 	sa := j.engine.SAD().Remove(in)
 	if sa == nil || sa.Policy != rules.DefaultResponseRule {
 		return

@@ -64,21 +64,29 @@ const keepaliveEvery = 20 * time.Second
 // sockets, the key exchange. It is made whole or not at all.
 type plant struct {
 	joint
+	begun   chan struct{} // closed when nftables has the rules
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	closers []func() error
 }
 
-// start makes a plant for a policy. Nothing reaches it before nftables does.
-// A part that fails later is told to fatal.
+// start makes a plant for a policy. Packets come to it when nftables has the
+// rules; what peers say by IKE in the meantime waits until begin. A part that
+// fails later is told to fatal.
 func start(p *policy, m *memory, log *slog.Logger, fatal func(error)) (*plant, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	pl := &plant{joint: joint{memory: m, soft: softSAs{peers: map[netip.Addr]softSA{}}, log: log}, cancel: cancel}
+	pl := &plant{joint: joint{memory: m, soft: softSAs{peers: map[netip.Addr]softSA{}}, log: log}, begun: make(chan struct{}), cancel: cancel}
 	pl.policy.Store(p)
 	if err := pl.open(ctx, p, fatal); err != nil {
 		return nil, errors.Join(err, pl.stop())
 	}
 	return pl, nil
+}
+
+// begin is called once nftables has the rules, which a Child SA may change.
+func (pl *plant) begin(rs nft.Ruleset) {
+	pl.ruleset.Store(&rs)
+	close(pl.begun)
 }
 
 func (pl *plant) onStop(f func() error) { pl.closers = append(pl.closers, f) }
@@ -132,7 +140,14 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 	}
 	run(func() error { return pl.links.Follow(ctx) })
 	run(func() error { return pl.lifetimes(ctx) })
-	run(func() error { return pl.manager.Run(ctx) })
+	run(func() error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-pl.begun:
+			return pl.manager.Run(ctx)
+		}
+	})
 	for _, n := range []uint16{queue, tcpQueue} {
 		q, err := nfq.OpenQueue(n, n == tcpQueue, outMark, &pl.engine.Counters)
 		if err != nil {
@@ -218,12 +233,14 @@ func (pl *plant) stop() error {
 	if pl.engine != nil {
 		pl.engine.SetSPD(nil) // what comes from now on has nowhere to go
 	}
-	if pl.manager != nil {
+	select {
+	case <-pl.begun:
 		ctx, cancel := context.WithTimeout(context.Background(), farewell)
 		if err := pl.manager.CloseAll(ctx); err != nil {
 			pl.log.Debug("not every peer confirmed that its SAs are deleted", "error", err)
 		}
 		cancel()
+	default: // no peer has an SA
 	}
 	pl.cancel()
 	var errs []error

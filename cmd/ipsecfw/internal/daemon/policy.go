@@ -274,6 +274,16 @@ func (p *policy) same(q *policy, rule string) bool {
 	return reflect.DeepEqual(x, y) && ike.SameMethods(a.auth, b.auth)
 }
 
+// softens reports whether any rule allows clear packets to peers without IKE.
+func (p *policy) softens() bool {
+	for _, n := range p.rules {
+		if n.AllowUnsecured {
+			return true
+		}
+	}
+	return false
+}
+
 // warnings returns what is hardly meant in a part: what nothing uses, and
 // certificates of our own that peers will refuse today.
 func (p *policy) warnings(x *part) []string {

@@ -49,6 +49,8 @@ func (j *joint) soften(rule string, remote netip.Addr, why error) (ok bool) {
 		j.log.Warn("audit: a peer that was secured once does not answer, and is not spoken to in clear", "rule", rule, "peer", remote)
 		return false
 	}
+	j.sets.Lock()
+	defer j.sets.Unlock()
 	if err := nft.AddSoft(*j.ruleset.Load(), remote, n.SoftLifetime); err != nil {
 		j.log.Error("packets to a peer without IKE cannot be let by", "rule", rule, "peer", remote, "error", err)
 		return false
@@ -65,6 +67,13 @@ func (j *joint) soften(rule string, remote netip.Addr, why error) (ok bool) {
 
 // harden ends the soft SA of a peer.
 func (j *joint) harden(remote netip.Addr, why string) {
+	j.sets.Lock()
+	defer j.sets.Unlock()
+	j.hardenLocked(remote, why)
+}
+
+// hardenLocked is harden for a caller that holds j.sets.
+func (j *joint) hardenLocked(remote netip.Addr, why string) {
 	j.soft.mu.Lock()
 	x, ok := j.soft.peers[remote]
 	delete(j.soft.peers, remote)

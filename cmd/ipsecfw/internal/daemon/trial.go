@@ -25,9 +25,6 @@ func (c *control) arm() {
 		return
 	}
 	c.rollback = time.AfterFunc(time.Until(t.Until), func() { c.expire(t) })
-	if err := startGuard(c.cfg.State); err != nil {
-		c.cfg.Log.Warn("nobody would roll back the policy on trial if this daemon were killed", "error", err)
-	}
 }
 
 func (c *control) disarm() {
@@ -51,7 +48,7 @@ func (c *control) expire(t *trial) {
 		return
 	}
 	c.cfg.Log.Warn("the policy on trial was not confirmed: the one before it comes back")
-	if _, err := c.change(context.Background(), kept{policies: t.Before}, loading{}); err != nil {
+	if _, err := c.change(context.Background(), kept{policies: t.Before}, loading{rollback: true}); err != nil {
 		c.cfg.Log.Error("roll back the policy on trial", "error", err)
 		c.rollback = time.AfterFunc(retryRollback, func() { c.expire(t) })
 	}
@@ -93,19 +90,19 @@ func Guard(ctx context.Context, dir string) error {
 		case <-time.After(max(time.Until(k.Trial.Until), 0) + guardEvery):
 		}
 		lock, err := s.lock()
-		if errors.Is(err, errLocked) {
-			continue // the daemon is there
-		}
 		if err != nil {
+			continue // the daemon is there, or will be
+		}
+		s.rollBack() // until it succeeds there is a trial
+		if err := lock.Close(); err != nil {
 			return err
 		}
-		err = s.rollBack()
-		return errors.Join(err, lock.Close())
 	}
 }
 
 // rollBack ends an expired trial without a daemon: what is to be secured stops
-// until there is one, everything else is as it was before.
+// until there is one, everything else is as it was before. The ruleset comes
+// first: should the disk be full, the host is as it was all the same.
 func (s state) rollBack() error {
 	k, err := s.load()
 	if err != nil || k.Trial == nil || !k.Trial.expired() {
@@ -115,13 +112,7 @@ func (s state) rollBack() error {
 	if before.none() {
 		return errors.Join(nft.Remove(), nfq.Unroute(inMark, routeTable), s.remove())
 	}
-	if err := s.keep(before); err != nil {
-		return err
-	}
-	x, err := s.loadSeen()
-	if err != nil {
-		return err
-	}
+	x, _ := s.loadSeen() // without it names stand for nothing
 	c := &control{state: s}
 	parts, err := c.load(before.policies)
 	if err != nil {
@@ -131,5 +122,8 @@ func (s state) rollBack() error {
 	if err != nil {
 		return err
 	}
-	return nft.Apply(nft.Compile(p.spd, configured(p)))
+	if err := nft.Apply(nft.Compile(p.spd, configured(p))); err != nil {
+		return err
+	}
+	return s.keep(before)
 }
