@@ -2,9 +2,10 @@
 # packages that the tests in test/ need; without root those tests skip.
 GO        ?= go
 TESTFLAGS ?=
+BENCHFLAGS ?=
 UNIT       = $$($(GO) list ./... | grep -v '^github.com/ipsecfw/ipsecfw/test')
 
-.PHONY: build test setup check unit hosts
+.PHONY: build test setup check unit hosts bench
 
 build:
 	$(GO) build -trimpath -o ipsecfw ./cmd/ipsecfw
@@ -25,3 +26,8 @@ unit:
 # Whole daemons on hosts in network namespaces, one package at a time.
 hosts:
 	$(GO) test -count=1 -p 1 -timeout 15m $(TESTFLAGS) ./test/...
+
+# What 100,000 filters cost, as root and in minutes; BENCHFLAGS=-help says what
+# can be chosen. It fails when something is not as fast as is wanted.
+bench:
+	$(GO) run ./test/bench $(BENCHFLAGS)

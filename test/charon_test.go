@@ -158,7 +158,7 @@ func TestKernelESP(t *testing.T) {
 	s := newSite(t)
 	share := t.TempDir()
 	start := time.Now()
-	guest := s.guestWorkstation(t, share)
+	guest := s.guestWorkstation(t, share, espModules)
 	t.Logf("the guest was up in %v", time.Since(start))
 	d, c := startDaemon(t, s.server), &charon{dir: share}
 	d.write(t, "psk", []byte(psk))

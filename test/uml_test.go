@@ -14,8 +14,8 @@ import (
 	"github.com/ipsecfw/ipsecfw/test/lab"
 )
 
-// modules are what strongSwan wants of the guest's kernel.
-const modules = "esp4,esp6,xfrm_user,cbc,ctr,gcm,ghash-generic,seqiv,echainiv,drbg,authenc,hmac,sha1,sha256,sha512,chacha20poly1305"
+// espModules are what strongSwan wants of the guest's kernel.
+const espModules = "esp4,esp6,xfrm_user,cbc,ctr,gcm,ghash-generic,seqiv,echainiv,drbg,authenc,hmac,sha1,sha256,sha512,chacha20poly1305"
 
 // A guest hangs on two TAP interfaces of a host: one for the test's packets,
 // and one for its commands.
@@ -25,8 +25,9 @@ const (
 )
 
 // boot starts a guest on the far side of an interface of the router h, with a
-// folder that it may write to. It ends with the test.
-func boot(t *testing.T, n *lab.Net, h *lab.Host, ifname, share string) *rpc.Client {
+// folder that it may write to and modules of the kernel, separated by commas.
+// It ends with the test.
+func boot(t *testing.T, n *lab.Net, h *lab.Host, ifname, share, modules string) *rpc.Client {
 	t.Helper()
 	need(t, "linux.uml", "modprobe", "ip")
 	must(t, n.Tap(h, ifname))
@@ -43,7 +44,7 @@ func boot(t *testing.T, n *lab.Net, h *lab.Host, ifname, share string) *rpc.Clie
 	console, err := os.Create(filepath.Join(share, "console"))
 	must(t, err)
 	defer console.Close()
-	kernel := guestKernel(t, h, ifname, share)
+	kernel := guestKernel(t, h, ifname, share, modules)
 	kernel.Stdout, kernel.Stderr = console, console
 	must(t, kernel.Start())
 	exited := make(chan struct{})
@@ -80,7 +81,7 @@ func boot(t *testing.T, n *lab.Net, h *lab.Host, ifname, share string) *rpc.Clie
 }
 
 // guestKernel is the command that runs a guest.
-func guestKernel(t *testing.T, h *lab.Host, ifname, share string) *lab.Cmd {
+func guestKernel(t *testing.T, h *lab.Host, ifname, share, modules string) *lab.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	must(t, err)
@@ -107,18 +108,24 @@ func inGuest(t *testing.T, guest *rpc.Client, command string) string {
 }
 
 // guestWorkstation boots a guest in the place of the workstation.
-func (s *site) guestWorkstation(t *testing.T, share string) *rpc.Client {
+func (s *site) guestWorkstation(t *testing.T, share, modules string) *rpc.Client {
 	t.Helper()
-	guest := boot(t, s.net, s.gateway, "wks0", share)
+	guest := boot(t, s.net, s.gateway, "wks0", share, modules)
+	s.connect(t, guest, "vec0")
+	return guest
+}
+
+// connect gives the addresses of the workstation to an interface of the guest.
+func (s *site) connect(t *testing.T, guest *rpc.Client, ifname string) {
+	t.Helper()
 	must(t, s.gateway.Address("wks0", "10.1.1.1/24", "fd00:1:1::1/64"))
 	for _, command := range []string{
-		"ip address add " + workstation4 + "/24 dev vec0",
-		"ip address add " + workstation6 + "/64 dev vec0 nodad",
-		"ip link set vec0 up",
+		"ip address add " + workstation4 + "/24 dev " + ifname,
+		"ip address add " + workstation6 + "/64 dev " + ifname + " nodad",
+		"ip link set " + ifname + " up",
 		"ip route add default via 10.1.1.1",
 		"ip route add default via fd00:1:1::1",
 	} {
 		inGuest(t, guest, command)
 	}
-	return guest
 }
