@@ -46,9 +46,9 @@ rules:
 `
 
 // enroll gives a daemon keys.
-func (d *daemon) enroll(t *testing.T, a *authority, name, address, psk string) {
+func (d *daemon) enroll(t *testing.T, a *authority, name, address, psk string, units ...string) {
 	t.Helper()
-	cert, key := a.issue(t, name, address)
+	cert, key := a.issue(t, name, address, units...)
 	d.write(t, "ca.pem", a.pem)
 	d.write(t, "host.pem", cert)
 	d.write(t, "host.key", key)

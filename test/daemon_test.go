@@ -22,13 +22,24 @@ type daemon struct {
 	dir    string
 	cmd    *lab.Cmd
 	exited chan error
+	root   string // if not empty, has the etc and var/lib that the daemon sees
 }
 
 // startDaemon starts a daemon without a policy. It ends with the test, and
 // its log is shown if that fails.
 func startDaemon(t *testing.T, h *lab.Host) *daemon {
 	t.Helper()
-	d := &daemon{host: h, dir: t.TempDir()}
+	return startDaemonIn(t, h, "")
+}
+
+// startDaemonIn is startDaemon with a folder for what the daemon is to see as
+// /etc and /var/lib.
+func startDaemonIn(t *testing.T, h *lab.Host, root string) *daemon {
+	t.Helper()
+	if root != "" {
+		need(t, "unshare")
+	}
+	d := &daemon{host: h, dir: t.TempDir(), root: root}
 	d.start(t)
 	t.Cleanup(func() {
 		d.kill()
@@ -48,7 +59,12 @@ func (d *daemon) start(t *testing.T) {
 	log, err := os.OpenFile(d.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(t, err)
 	defer log.Close()
-	d.cmd = d.host.Command(program, "--socket", d.path("socket"), "daemon", "--state", d.path("state"))
+	args := []string{program, "--socket", d.path("socket"), "daemon", "--state", d.path("state")}
+	if d.root != "" {
+		mounted := `mount --bind "$0/etc" /etc && mount --bind "$0/var/lib" /var/lib && exec "$@"`
+		args = append([]string{"unshare", "--mount", "sh", "-c", mounted, d.root}, args...)
+	}
+	d.cmd = d.host.Command(args[0], args[1:]...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	must(t, d.cmd.Start())
 	cmd, exited := d.cmd, make(chan error, 1)
@@ -99,6 +115,9 @@ func (d *daemon) log(t *testing.T) []byte {
 	must(t, err)
 	return b
 }
+
+// clearLog forgets what was logged until now.
+func (d *daemon) clearLog() error { return os.Truncate(d.path("log"), 0) }
 
 var trouble = regexp.MustCompile(`(?m)^.*(level=WARN|level=ERROR|DATA RACE|^panic:).*$`)
 

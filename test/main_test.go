@@ -52,6 +52,7 @@ var packages = map[string]string{
 	"nft":                   "nftables",
 	"ip":                    "iproute2",
 	"modprobe":              "kmod",
+	"unshare":               "util-linux",
 	"linux.uml":             "user-mode-linux",
 	"swanctl":               "strongswan-swanctl",
 	"/usr/lib/ipsec/charon": "strongswan-charon",

@@ -40,8 +40,9 @@ func newAuthority(t *testing.T) *authority {
 	return &authority{cert, key, block("CERTIFICATE", der)}
 }
 
-// issue makes a certificate for a name and an address, and its key, in PEM.
-func (a *authority) issue(t *testing.T, name, address string) (cert, key []byte) {
+// issue makes a certificate for a name and an address, and its key, in PEM. It
+// may be of organisational units.
+func (a *authority) issue(t *testing.T, name, address string, units ...string) (cert, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
@@ -49,7 +50,7 @@ func (a *authority) issue(t *testing.T, name, address string) (cert, key []byte)
 	must(t, err)
 	template := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: name},
+		Subject:      pkix.Name{CommonName: name, OrganizationalUnit: units},
 		DNSNames:     []string{name},
 		IPAddresses:  []net.IP{net.ParseIP(address)},
 		NotBefore:    time.Now().Add(-time.Hour),

@@ -35,6 +35,14 @@ type site struct {
 // addresses of what it receives strictly (RFC 3704 section 2.2).
 func newSite(t *testing.T) *site {
 	t.Helper()
+	s := newGateway(t)
+	s.server = s.host(t, "server", "srv0", []string{server4 + "/24", server6 + "/64"}, []string{"10.9.0.1/24", "fd00:9::1/64", resolver4 + "/24"})
+	return s
+}
+
+// newGateway makes a site of nothing but the gateway.
+func newGateway(t *testing.T) *site {
+	t.Helper()
 	need(t)
 	n, err := lab.New("ipsecfw-" + strings.ToLower(strings.NewReplacer("Test", "", "/", "-").Replace(t.Name())))
 	must(t, err)
@@ -47,7 +55,6 @@ func newSite(t *testing.T) *site {
 	s.gateway, err = n.Host("gateway")
 	must(t, err)
 	must(t, s.gateway.Forwarding())
-	s.server = s.host(t, "server", "srv0", []string{server4 + "/24", server6 + "/64"}, []string{"10.9.0.1/24", "fd00:9::1/64", resolver4 + "/24"})
 	return s
 }
 

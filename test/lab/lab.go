@@ -26,9 +26,10 @@ const names = "/run/netns"
 // Net is a set of hosts and of links between them. It is for one goroutine;
 // the hosts that it makes may be used from several.
 type Net struct {
-	prefix string
-	hosts  []*Host
-	links  int
+	prefix  string
+	hosts   []*Host
+	links   int
+	tunnels []*os.File // the ends
 }
 
 // New starts an empty network. The namespaces of its hosts are called
@@ -165,6 +166,10 @@ func (n *Net) Tap(h *Host, ifname string, cidrs ...string) error {
 // namespace, nameless, until it ends.
 func (n *Net) Close() error {
 	var errs []error
+	for _, end := range n.tunnels {
+		errs = append(errs, end.Close())
+	}
+	n.tunnels = nil
 	for _, h := range n.hosts {
 		if h.nl != nil {
 			h.nl.Close()
