@@ -18,7 +18,7 @@ import (
 )
 
 // arena is a host whose interfaces end in the test: two LANs, two
-// point-to-point links.
+// point-to-point links, and the engine's device.
 type arena struct {
 	t          *testing.T
 	r          *rand.Rand
@@ -70,8 +70,10 @@ func newArena(t *testing.T) *arena {
 		must(t, os.WriteFile("/proc/sys/net/"+path, []byte(value), 0))
 	}
 	for i, name := range []string{"lan0", "ppp0", "lan1", "ppp1"} {
-		a.open(name, name[:3] == "ppp", i)
+		remote := name[:3] == "ppp"
+		a.inhabit(a.open(name, remote), remote, i)
 	}
+	a.open(testConfig.Interface, true)
 	lo, err := netlink.LinkByName("lo")
 	must(t, err)
 	must(t, netlink.LinkSetUp(lo))
@@ -104,9 +106,8 @@ func newArena(t *testing.T) *arena {
 	return a
 }
 
-// open makes an interface that ends in the test. The addresses of which the
-// last two bits are n are behind it.
-func (a *arena) open(name string, remote bool, n int) {
+// open makes an interface that ends in the test.
+func (a *arena) open(name string, remote bool) netlink.Link {
 	t := a.t
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	must(t, err)
@@ -122,13 +123,19 @@ func (a *arena) open(name string, remote bool, n int) {
 	l, err := netlink.LinkByName(name)
 	must(t, err)
 	must(t, netlink.LinkSetUp(l))
-	index := l.Attrs().Index
-	a.links[uint32(index)] = filter.Interface{Name: name, Remote: remote}
+	a.links[uint32(l.Attrs().Index)] = filter.Interface{Name: name, Remote: remote}
 	x := tap{fd: fd}
 	if !remote {
 		x.ethernet = append(slices.Clone(l.Attrs().HardwareAddr), 2, 0, 0, 0, 0, 1)
 	}
 	a.taps = append(a.taps, x)
+	return l
+}
+
+// inhabit gives an interface addresses of the host's, and routes to those of
+// which the last two bits are n.
+func (a *arena) inhabit(l netlink.Link, remote bool, n int) {
+	t, index := a.t, l.Attrs().Index
 	assign := func(s string) {
 		p := netip.MustParsePrefix(s)
 		addr, err := netlink.ParseAddr(s)

@@ -54,6 +54,7 @@ const (
 const (
 	secure       = gotoChain("secure")
 	refuse       = gotoChain("refuse")
+	tunnelled    = gotoChain("tunnelled")
 	softInbound  = gotoChain("soft_in")
 	softOutbound = gotoChain("soft_out")
 )
@@ -104,9 +105,10 @@ func Compile(s *filter.SPD, cfg Config) Ruleset {
 
 	if len(forwarded) > 0 {
 		forward := chain{name: "forward", hook: &hook{"forward", last}}
-		forward.add(rule{named(iifname, cfg.Interface), accept})
 		forward.add(c.exempt(exemptions, filter.Forward)...)
 		c.judge(&forward, filter.Forward, "forward", forwarded)
+		// The engine knew a filter that wants it out of a tunnel.
+		forward.add(rule{named(iifname, cfg.Interface), drop})
 		c.chain(forward)
 	}
 
@@ -155,9 +157,9 @@ func (c *compiler) ask(name gotoChain) gotoChain {
 // connection tracking, comes before the confirmation of connections, whoever
 // called for it.
 func (c *compiler) finish(egress chain) Ruleset {
-	for _, name := range []gotoChain{refuse, softInbound, softOutbound} {
+	for _, name := range []gotoChain{refuse, tunnelled, softInbound, softOutbound} {
 		if c.asked[string(name)] {
-			c.chain(common(name))
+			c.chain(c.common(name))
 		}
 	}
 	c.chain(egress)
@@ -169,11 +171,17 @@ func (c *compiler) finish(egress chain) Ruleset {
 }
 
 // common returns a chain in which packets of several groups end.
-func common(name gotoChain) chain {
+func (c *compiler) common(name gotoChain) chain {
 	ch := chain{name: string(name)}
 	switch name {
 	case refuse:
+		if !c.boot {
+			// The refusal would go out in clear, and quote what came protected.
+			ch.add(rule{named(iifname, c.cfg.Interface), drop})
+		}
 		ch.add(refusals()...)
+	case tunnelled:
+		ch.add(rule{named(iifname, c.cfg.Interface), accept}, rule{drop})
 	case softInbound:
 		ch.add(peers(softSets, ip4Saddr, ip6Saddr, accept)...)
 		ch.add(rule{drop})
@@ -194,7 +202,9 @@ func track() rule {
 // passedOn accepts at postrouting what the host forwards: what came in by an
 // interface and goes out under an address that is not the host's. The address
 // alone would not do: a packet of the host's own may leave under a foreign
-// one, by source NAT.
+// one, by source NAT. Nor would the interface: the outer packets of the host's
+// own VXLAN have come in by that, in the kernel's eyes. Without Features.FIB
+// they pass unseen.
 func (c *compiler) passedOn() rule {
 	r := rule{isNot(iif, native(0)...)}
 	if c.cfg.Features.FIB {

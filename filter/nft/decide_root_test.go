@@ -22,7 +22,7 @@ import (
 // How much TestKernelDecidesAsSPD compares.
 const (
 	comparedPolicies = 200
-	comparedPackets  = 520 // under each, more or less: some the host does not take
+	comparedPackets  = 530 // under each, more or less: some the host does not take
 )
 
 // The log group of what the rules decide in the comparison.
@@ -152,8 +152,27 @@ func (a *arena) entry(n int) filter.Entry {
 	}
 }
 
+// tunnelOutcome is what the rules do for a decision on what came by the
+// engine's device and is to be forwarded.
+func tunnelOutcome(d filter.Decision) string {
+	switch {
+	case d.Exempt != "", d.Action == filter.Permit && d.Entry != nil:
+		return "accept"
+	case d.Action != filter.Negotiate:
+		return "drop"
+	case !d.Mirror:
+		return "queue"
+	case d.Entry.Options.AcceptUnsecured, d.Entry.Selector.Connection.Kind == filter.ConnectionAll:
+		return "accept"
+	}
+	return "drop"
+}
+
 // outcome is what the rules do for a decision.
-func outcome(d filter.Decision, c filter.Context, p *packet.Packet, cfg Config, local bool) string {
+func outcome(d filter.Decision, c filter.Context, p *packet.Packet, cfg Config, local, tunnelled bool) string {
+	if tunnelled && c.Direction == filter.Forward {
+		return tunnelOutcome(d)
+	}
 	soft := func(a netip.Addr) bool {
 		return slices.ContainsFunc(cfg.Soft, func(s SoftPeer) bool { return s.Addr == a })
 	}
@@ -196,8 +215,9 @@ type tally struct {
 	verdicts map[string]int
 	states   map[filter.State]int
 	exempt   map[string]int
-	filtered int // on which a filter decided
-	host     int // packets that the host sent of itself
+	tunnels  map[string]int // verdicts on what came by the engine's device and is forwarded
+	filtered int            // on which a filter decided
+	host     int            // packets that the host sent of itself
 }
 
 func (n *tally) packets() (sum int) {
@@ -227,9 +247,14 @@ func (a *arena) judge(s *filter.SPD, cfg Config, state filter.State, l logged) (
 	if c.Direction == filter.Inbound {
 		c.Interface = a.links[l.in]
 	}
-	output := l.hook == unix.NF_INET_LOCAL_OUT
+	output, tunnelled := l.hook == unix.NF_INET_LOCAL_OUT, a.links[l.in].Name == cfg.Interface
 	switch {
-	case c.Interface.Name == "": // by lo
+	case c.Direction == filter.Inbound && tunnelled:
+		if l.prefix != "accept" {
+			t.Fatalf("%+v, which the engine delivers, meets %s", p, l.prefix)
+		}
+		return p, c, d, true
+	case c.Interface.Name == "", c.Interface.Name == cfg.Interface: // by lo, or lost
 		return p, c, d, false
 	case output && l.prefix == "accept": // it comes to postrouting yet
 		return p, c, d, false
@@ -240,13 +265,13 @@ func (a *arena) judge(s *filter.SPD, cfg Config, state filter.State, l logged) (
 		return p, c, d, false
 	}
 	d = s.Decide(c, &p)
-	want := []string{outcome(d, c, &p, cfg, output)}
+	want := []string{outcome(d, c, &p, cfg, output, tunnelled)}
 	if d.Entry != nil {
 		// Of filters of the same weight and action either may decide, and so
 		// may their options.
 		for _, m := range s.Matching(c, &p) {
 			if m.Action == d.Action && m.Entry.Weight() == d.Entry.Weight() {
-				want = append(want, outcome(m, c, &p, cfg, output))
+				want = append(want, outcome(m, c, &p, cfg, output, tunnelled))
 			}
 		}
 	}
@@ -260,7 +285,7 @@ func (a *arena) judge(s *filter.SPD, cfg Config, state filter.State, l logged) (
 // to the filter that decides.
 func TestKernelDecidesAsSPD(t *testing.T) {
 	a := newArena(t)
-	n := tally{map[string]int{}, map[string]int{}, map[filter.State]int{}, map[string]int{}, 0, 0}
+	n := tally{map[string]int{}, map[string]int{}, map[filter.State]int{}, map[string]int{}, map[string]int{}, 0, 0}
 	chance := func(n int) bool { return a.r.IntN(n) == 0 }
 	for policy := range comparedPolicies {
 		entries := make([]filter.Entry, 1+policy%40)
@@ -297,8 +322,11 @@ func TestKernelDecidesAsSPD(t *testing.T) {
 	for _, k := range slices.Sorted(maps.Keys(n.kinds)) {
 		t.Logf("%6d %s", n.kinds[k], k)
 	}
-	t.Logf("%d packets compared, %d of them decided by a filter; and %d that the host sent of itself; verdicts %v, states %v, exempt %v",
-		n.packets(), n.filtered, n.host, n.verdicts, n.states, n.exempt)
+	t.Logf("%d packets compared, %d of them decided by a filter; and %d that the host sent of itself; verdicts %v, from tunnels %v, states %v, exempt %v",
+		n.packets(), n.filtered, n.host, n.verdicts, n.tunnels, n.states, n.exempt)
+	if n.tunnels["accept"] < 500 || n.tunnels["queue"] < 500 || n.tunnels["drop"] < 500 || len(n.tunnels) > 3 {
+		t.Errorf("verdicts on forwarded packets from tunnels: %v", n.tunnels)
+	}
 	if n.packets() < 100_000 || n.filtered < 40_000 || len(n.exempt) < 8 {
 		t.Errorf("%d packets were compared, %d decided by a filter; exempt %v", n.packets(), n.filtered, n.exempt)
 	}
@@ -340,6 +368,9 @@ func (a *arena) compare(s *filter.SPD, cfg Config, policy int, n *tally, sent ma
 		}
 		n.kinds[fmt.Sprintf("%s %s %s", c.Direction, family, filter.ProtocolName(p.Protocol))]++
 		n.verdicts[told]++
+		if c.Direction == filter.Forward && a.links[l.in].Name == cfg.Interface {
+			n.tunnels[told]++
+		}
 		n.states[c.State]++
 		switch {
 		case d.Entry != nil:

@@ -111,8 +111,12 @@ func (c *compiler) final(d filter.Direction, g *filter.Group) statement {
 		return accept
 	case o.AllowUnsecured && d == filter.Inbound:
 		return c.ask(softInbound)
+	case d == filter.Forward && !c.boot && g.Shape.Connection.Kind == filter.ConnectionAll:
+		return c.ask(tunnelled)
 	}
-	return drop // it came in clear
+	// It came in clear, or out of a tunnel of another filter: the engine does
+	// not know yet by which interface a forwarded packet is to go.
+	return drop
 }
 
 // treat returns the statement that does to a group's packets what its options
