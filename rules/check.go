@@ -93,6 +93,9 @@ func (c *checker) checkRule(rule *Rule, n *node) {
 	if rule.Forward && a.Action == filter.Negotiate && a.Negotiate.Mode == ipsec.Transport {
 		c.report(n.get("path").at, "what the host forwards is not secured in mode transport, which is between two hosts themselves", "write an action of mode tunnel")
 	}
+	if rule.Forward && a.Action == filter.Negotiate && len(rule.Connections) > 0 {
+		c.report(n.get("connection").at, "a tunnel for what the host forwards is not bound to interfaces: what comes out of it leaves by any", `remove "connection"`)
+	}
 	c.checkFilters(rule, a)
 }
 
