@@ -22,7 +22,8 @@ var (
 	ErrNoAnswer       = errors.New("the peer does not answer")
 	ErrNoIKE          = fmt.Errorf("%w: it seems to speak no IKE", ErrNoAnswer)
 	ErrClosed         = errors.New("the IKE SA was closed")
-	ErrFull           = errors.New("the IKE SA takes no more Child SAs") // another IKE SA does
+	ErrFull           = errors.New("the IKE SA takes no more Child SAs")                                // another IKE SA does
+	ErrBusy           = errors.New("this host has begun as many negotiations as it can have under way") // the peer was not asked
 	ErrPolicyChanged  = errors.New("the rule is not what it was when this began")
 )
 

@@ -1,11 +1,11 @@
 package ike
 
 import (
+	"container/list"
 	"context"
 	"crypto/rand"
 	"io"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -32,7 +32,7 @@ type DataPath interface {
 	Remove(in ipsec.SPI, reason string)
 	// Failed says that there will be no SA for the packets that wait for the
 	// rule policy and the peer remote. The error is ErrNoIKE if the peer seems
-	// to speak no IKE, and only then.
+	// to speak no IKE, and only then; it is ErrBusy if there was no room to ask.
 	Failed(policy string, remote netip.Addr, err error)
 }
 
@@ -52,6 +52,11 @@ type ManagerConfig struct {
 	// authentication; 0 for 256. From CookiesFrom of them on, peers have to
 	// return a cookie; 0 for 32.
 	HalfOpen, CookiesFrom int
+	// Begun is how many IKE SAs that we began may be without authentication;
+	// 0 for 1024. What packets need beyond them, or beyond 200 new ones a
+	// second, fails with ErrBusy: anybody who can send packets with made up
+	// addresses can make this host want to talk to them.
+	Begun int
 }
 
 // Manager runs the machines of all IKE SAs of a host: it brings them their
@@ -65,12 +70,16 @@ type Manager struct {
 
 	// The rest belongs to the goroutine of Run.
 	entries  map[*entry]struct{}
-	bySPI    map[uint64]*entry  // by each of our IKE SPIs
-	byInit   map[initKey]*entry // by what a peer began
-	halfOpen int
-	ending   bool // CloseAll has begun
+	byPeer   map[pair]map[*entry]struct{}
+	bySPI    map[uint64]*entry    // by each of our IKE SPIs
+	byInit   map[initKey]*entry   // by what a peer began
+	begun    int                  // IKE SAs without authentication that we began,
+	halfOpen int                  // and those that peers began,
+	near     map[netip.Prefix]int // by what counts as one peer
+	ending   bool                 // CloseAll has begun
 	clock    clock
 	flows    map[flow]*attempt
+	failures *list.List // of those *attempt that failed, the oldest first
 	cookies  *Cookies
 	limits   limits
 }
@@ -79,6 +88,7 @@ type Manager struct {
 type entry struct {
 	machine       Machine
 	local, remote netip.Addr
+	drops         uint64  // how many datagrams had been dropped when it was made
 	init          initKey // zero if we began
 	policy        Policy  // by which it was made
 	began         time.Time
@@ -89,11 +99,15 @@ type entry struct {
 	asked         bool // a message to the peer has left this host
 	info          PeerInfo
 	children      []ChildInfo
+	flows         map[*attempt]struct{} // that wait for it
 	spis          []uint64
 	refused       []ipsec.SPI // Child SAs that the data path did not take
 	onClosed      []func()
 	alarm         alarm
 }
+
+// pair is the hosts at both ends of IKE SAs.
+type pair struct{ local, remote netip.Addr }
 
 // initKey names an IKE SA that a peer began before it has an SPI of ours.
 type initKey struct {
@@ -130,16 +144,22 @@ func NewManager(cfg ManagerConfig) *Manager {
 	if cfg.CookiesFrom == 0 {
 		cfg.CookiesFrom = 32
 	}
+	if cfg.Begun == 0 {
+		cfg.Begun = 1024
+	}
 	return &Manager{
-		cfg:     cfg,
-		inbox:   newInbox(),
-		done:    make(chan struct{}),
-		entries: make(map[*entry]struct{}),
-		bySPI:   make(map[uint64]*entry),
-		byInit:  make(map[initKey]*entry),
-		flows:   make(map[flow]*attempt),
-		cookies: NewCookies(cfg.Rand),
-		limits:  newLimits(),
+		cfg:      cfg,
+		inbox:    newInbox(),
+		done:     make(chan struct{}),
+		entries:  make(map[*entry]struct{}),
+		byPeer:   make(map[pair]map[*entry]struct{}),
+		bySPI:    make(map[uint64]*entry),
+		byInit:   make(map[initKey]*entry),
+		near:     make(map[netip.Prefix]int),
+		flows:    make(map[flow]*attempt),
+		failures: list.New(),
+		cookies:  NewCookies(cfg.Rand),
+		limits:   newLimits(),
 	}
 }
 
@@ -162,30 +182,42 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// work empties the inbox.
+// work empties the inbox. What peers say goes before what packets need, of
+// which there may be much: an answer must not come too late, or find no room
+// in the box, because of those who ask.
 func (m *Manager) work() {
 	mail := m.inbox.take()
 	for _, call := range mail.calls {
 		call()
 	}
+	for _, d := range mail.datagrams {
+		m.route(d)
+	}
 	for in := range mail.rekeys {
 		m.feedChild(in, RekeyChild{InSPI: in})
 	}
 	for _, a := range mail.acquires {
+		m.ring()
 		m.acquire(a)
-	}
-	for _, d := range mail.datagrams {
-		m.route(d)
 	}
 	for _, u := range mail.unknown {
 		m.unknownSPI(u)
 	}
 }
 
-// ring ticks the machines whose time has come.
+// hear takes the datagrams out of the inbox.
+func (m *Manager) hear() {
+	for _, d := range m.inbox.takeDatagrams() {
+		m.route(d)
+	}
+}
+
+// ring ticks the machines whose time has come, unless what they wait for has
+// come too.
 func (m *Manager) ring() {
 	now := m.cfg.Now()
 	for {
+		m.hear()
 		e := m.clock.due(now)
 		if e == nil {
 			return
@@ -221,7 +253,7 @@ func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr()
 // Acquire asks for a Child SA for a packet. It returns at once. However often
 // it is called for one rule and one peer, one negotiation is under way, and
 // after it failed none begins for a while: DataPath.Failed then tells of the
-// last failure again.
+// last failure again. What there is no room for fails with ErrBusy at once.
 func (m *Manager) Acquire(local, remote netip.Addr, child ChildPolicy, packetLocal, packetRemote ipsec.TrafficSelector) {
 	m.inbox.putAcquire(wanted{
 		flow: flow{child.Name, local.Unmap(), remote.Unmap()},
@@ -254,7 +286,8 @@ func (m *Manager) SetPolicies(p Policies) {
 				m.close(e, Close{Reason: "the peer has to authenticate in another way now"})
 			}
 		}
-		maps.DeleteFunc(m.flows, func(_ flow, a *attempt) bool { return a.entry == nil })
+		for m.forgetFailure() {
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"container/list"
 	"fmt"
 	"net/netip"
 	"time"
@@ -20,9 +21,11 @@ type wanted struct {
 
 // attempt is a flow's negotiation, or the memory of one that failed.
 type attempt struct {
-	entry   *entry    // nil when it failed
-	what    Acquire   // that an entry was asked for
-	again   time.Time // the next may not begin before
+	flow    flow
+	entry   *entry        // nil when it failed
+	failed  *list.Element // of Manager.failures; nil while there is an entry
+	what    Acquire       // that an entry was asked for
+	again   time.Time     // the next may not begin before
 	backoff time.Duration
 	why     error
 }
@@ -31,44 +34,67 @@ type attempt struct {
 const (
 	minBackoff = time.Second
 	maxBackoff = 30 * time.Second
-	maxFlows   = 8192 // bounds the memory of failures
 )
+
+// maxFlows bounds the flows with a negotiation or the memory of one.
+const maxFlows = 8192
 
 // acquire begins a negotiation, or adds to one, or to an IKE SA that stands.
 func (m *Manager) acquire(w wanted) {
 	now := m.cfg.Now()
 	a := m.flows[w.flow]
 	switch {
+	case linkLocal(w.flow.local) || linkLocal(w.flow.remote):
+		if m.limits.warnings.allow(w.flow.remote.WithZone(""), now) {
+			m.cfg.Log.Warn("no IKE SA is begun", "peer", w.flow.remote, "rule", w.flow.policy, "error", errLinkLocal)
+		}
+		m.tell(w.flow, errLinkLocal)
+		return
 	case m.ending:
-		m.cfg.DataPath.Failed(w.flow.policy, w.flow.remote, fmt.Errorf("%w: this host ends its SAs", ErrClosed))
+		m.tell(w.flow, fmt.Errorf("%w: this host ends its SAs", ErrClosed))
 		return
 	case a != nil && a.entry != nil:
 		return // under way
 	case a != nil && now.Before(a.again):
-		m.cfg.DataPath.Failed(w.flow.policy, w.flow.remote, a.why)
+		m.tell(w.flow, a.why)
 		return
 	case a == nil:
-		m.forgetFlows(now)
-		a = new(attempt)
+		if len(m.flows) >= maxFlows && !m.forgetFailure() {
+			m.busy(w.flow)
+			return
+		}
+		a = &attempt{flow: w.flow}
 		m.flows[w.flow] = a
 	}
 	a.what = w.what
-	m.begin(w.flow, a)
+	m.begin(a)
 }
 
 // begin gives a flow to an IKE SA that has room for it, or to a new one.
-func (m *Manager) begin(f flow, a *attempt) {
+func (m *Manager) begin(a *attempt) {
+	f := a.flow
 	e := m.entryFor(f.local, f.remote)
 	if e == nil {
 		policy, ok := m.cfg.Policies.Peer(f.local, f.remote)
 		if !ok {
-			m.failFlow(f, fmt.Errorf("no rule concerns the peer %s", f.remote))
+			m.failFlow(a, fmt.Errorf("no rule concerns the peer %s", f.remote))
+			return
+		}
+		if m.begun >= m.cfg.Begun || !m.limits.begin.take(m.cfg.Now()) {
+			m.refuse(a)
 			return
 		}
 		e = m.newEntry(f.local, f.remote, policy)
+		m.count(e, 1)
 		e.machine = m.cfg.Initiator(m.machineConfig(e, netip.AddrPortFrom(f.local, portIKE), netip.AddrPortFrom(f.remote, portIKE), policy))
 	}
+	a.leave()
+	if a.failed != nil {
+		m.failures.Remove(a.failed)
+		a.failed = nil
+	}
 	a.entry = e
+	e.flows[a] = struct{}{}
 	m.feed(e, a.what)
 }
 
@@ -79,8 +105,8 @@ const portIKE = 500
 // that is not known to be full.
 func (m *Manager) entryFor(local, remote netip.Addr) *entry {
 	var best *entry
-	for e := range m.entries {
-		if e.local != local || e.remote != remote || e.closing || e.full || !e.established && e.init != (initKey{}) {
+	for e := range m.byPeer[pair{local, remote}] {
+		if e.closing || e.full || !e.established && e.init != (initKey{}) {
 			continue
 		}
 		if best == nil || e.established && !best.established || e.established == best.established && e.began.After(best.began) {
@@ -90,52 +116,82 @@ func (m *Manager) entryFor(local, remote netip.Addr) *entry {
 	return best
 }
 
-// endFlow notes that a flow has got its SA.
-func (m *Manager) endFlow(e *entry, policy string) {
-	f := flow{policy, e.local, e.remote}
-	if a := m.flows[f]; a != nil && a.entry == e {
-		delete(m.flows, f)
+// waiting returns the attempt for a rule that waits for an entry, or nil.
+func (m *Manager) waiting(e *entry, policy string) *attempt {
+	if a := m.flows[flow{policy, e.local, e.remote}]; a != nil && a.entry == e {
+		return a
+	}
+	return nil
+}
+
+// leave ends an attempt's waiting for its entry.
+func (a *attempt) leave() {
+	if a.entry != nil {
+		delete(a.entry.flows, a)
+		a.entry = nil
 	}
 }
 
-// failFlow notes that a flow has got none, and tells the data path.
-func (m *Manager) failFlow(f flow, why error) {
-	a := m.flows[f]
-	if a == nil {
-		return
-	}
-	a.entry, a.why = nil, why
+// failFlow notes that a flow has got no SA, and tells the data path.
+func (m *Manager) failFlow(a *attempt, why error) {
+	a.leave()
+	a.why = why
 	a.backoff = min(max(2*a.backoff, minBackoff), maxBackoff)
 	a.again = m.cfg.Now().Add(a.backoff)
+	if a.failed != nil {
+		m.failures.Remove(a.failed)
+	}
+	a.failed = m.failures.PushBack(a)
+	m.tell(a.flow, why)
+}
+
+// refuse ends an attempt for which there is no room now. That says nothing of
+// the peer: what was known of it before stays.
+func (m *Manager) refuse(a *attempt) {
+	a.leave()
+	switch {
+	case a.backoff == 0:
+		delete(m.flows, a.flow)
+	case a.failed == nil:
+		a.failed = m.failures.PushBack(a)
+	}
+	m.busy(a.flow)
+}
+
+// busy tells the data path that there is no room for a flow's negotiation.
+func (m *Manager) busy(f flow) {
+	if m.limits.full.take(m.cfg.Now()) {
+		m.cfg.Log.Warn("too many negotiations, another one does not begin", "peer", f.remote, "rule", f.policy, "limit", m.cfg.Begun)
+	}
+	m.tell(f, fmt.Errorf("%w: %s has to wait", ErrBusy, f.remote))
+}
+
+// tell tells the data path that there will be no SA for what waits now.
+func (m *Manager) tell(f flow, why error) {
+	m.inbox.settle(f)
 	m.cfg.DataPath.Failed(f.policy, f.remote, why)
 }
 
 // moveFlows gives all flows that wait for an entry to another one.
 func (m *Manager) moveFlows(e *entry) {
-	for f, a := range m.flows {
-		if a.entry == e {
-			m.begin(f, a)
-		}
+	for a := range e.flows {
+		m.begin(a)
 	}
 }
 
 // failFlows fails all flows that wait for an entry.
 func (m *Manager) failFlows(e *entry, why error) {
-	for f, a := range m.flows {
-		if a.entry == e {
-			m.failFlow(f, why)
-		}
+	for a := range e.flows {
+		m.failFlow(a, why)
 	}
 }
 
-// forgetFlows drops failures that are long past when there are many.
-func (m *Manager) forgetFlows(now time.Time) {
-	if len(m.flows) < maxFlows {
-		return
+// forgetFailure forgets the oldest failure, if there is any.
+func (m *Manager) forgetFailure() bool {
+	oldest := m.failures.Front()
+	if oldest == nil {
+		return false
 	}
-	for f, a := range m.flows {
-		if a.entry == nil && now.After(a.again) {
-			delete(m.flows, f)
-		}
-	}
+	delete(m.flows, m.failures.Remove(oldest).(*attempt).flow)
+	return true
 }

@@ -14,9 +14,30 @@ import (
 )
 
 func (m *Manager) newEntry(local, remote netip.Addr, p Policy) *entry {
-	e := &entry{local: local, remote: remote, policy: p, began: m.cfg.Now()}
+	e := &entry{
+		local: local, remote: remote, policy: p, began: m.cfg.Now(), drops: m.inbox.drops(),
+		flows: make(map[*attempt]struct{}),
+	}
 	m.entries[e] = struct{}{}
+	ends := pair{local, remote}
+	if m.byPeer[ends] == nil {
+		m.byPeer[ends] = make(map[*entry]struct{})
+	}
+	m.byPeer[ends][e] = struct{}{}
 	return e
+}
+
+// count counts an IKE SA whose peer has not authenticated, or discounts it.
+func (m *Manager) count(e *entry, by int) {
+	if e.init == (initKey{}) {
+		m.begun += by
+		return
+	}
+	m.halfOpen += by
+	n := near(e.init.remote.Addr())
+	if m.near[n] += by; m.near[n] == 0 {
+		delete(m.near, n)
+	}
 }
 
 func (m *Manager) machineConfig(e *entry, local, remote netip.AddrPort, p Policy) MachineConfig {
@@ -62,8 +83,8 @@ func (m *Manager) newIKESPI(e *entry) uint64 {
 // says so: what the peer has of the others is younger, and stays.
 func (m *Manager) firstContact(e *entry) bool {
 	e.introduced = true
-	for o := range m.entries {
-		if o != e && (o.established || o.introduced) && o.remote == e.remote && o.local == e.local {
+	for o := range m.byPeer[pair{e.local, e.remote}] {
+		if o != e && (o.established || o.introduced) {
 			return false
 		}
 	}
@@ -112,8 +133,8 @@ func (m *Manager) carryOut(e *entry, x Effect) {
 		m.failed(e, x)
 	case Closed:
 		level := slog.LevelInfo
-		if e.init != (initKey{}) && !e.established {
-			level = slog.LevelDebug // strangers must not fill the log
+		if !e.established {
+			level = slog.LevelDebug // strangers must not fill the log, and failures are told
 		}
 		m.cfg.Log.Log(context.Background(), level, "IKE SA closed", "peer", e.remote, "reason", x.Reason)
 		m.failFlows(e, fmt.Errorf("%w: %s", ErrClosed, x.Reason))
@@ -132,18 +153,28 @@ func (m *Manager) send(local, remote netip.AddrPort, data []byte) bool {
 
 func (m *Manager) install(e *entry, x InstallChild) {
 	sa := x.SA
+	var a *attempt // which it ends
+	if x.Rekeyed == 0 {
+		a = m.waiting(e, sa.Policy)
+	}
+	if a != nil {
+		m.inbox.settle(a.flow)
+	}
 	if err := m.cfg.DataPath.Install(x); err != nil {
 		err = fmt.Errorf("install the Child SA %s for the rule %q: %w", sa.InSPI, sa.Policy, err)
 		m.cfg.Log.Error("Child SA not installed", "peer", e.remote, "error", err)
 		e.refused = append(e.refused, sa.InSPI)
-		m.failFlow(flow{sa.Policy, e.local, e.remote}, err)
+		if a != nil {
+			m.failFlow(a, err)
+		}
 		return
 	}
 	e.children = append(e.children, ChildInfo{Policy: sa.Policy, In: sa.InSPI, Out: sa.OutSPI})
 	m.cfg.Log.Info("Child SA installed", "peer", e.remote, "rule", sa.Policy, "mode", sa.Mode,
 		"in", sa.InSPI, "out", sa.OutSPI, "cipher", sa.Encr, "local", sa.Local, "remote", sa.Remote, "udp", sa.UDPEncap)
-	if x.Rekeyed == 0 {
-		m.endFlow(e, sa.Policy)
+	if a != nil {
+		a.leave()
+		delete(m.flows, a.flow)
 	}
 }
 
@@ -154,15 +185,13 @@ func (m *Manager) install(e *entry, x InstallChild) {
 // way: with a preshared key, a name is no more than a claim.
 func (m *Manager) establish(e *entry, x Established) {
 	e.established, e.info = true, x.Peer
-	if e.init != (initKey{}) {
-		m.halfOpen--
-	}
+	m.count(e, -1)
 	m.cfg.Log.Info("IKE SA established", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID, "auth", x.Peer.Auth, "proposal", x.Peer.Proposal)
 	if !x.InitialContact {
 		return
 	}
-	for o := range m.entries {
-		same := o.local == e.local && o.remote == e.remote && o.info.RemoteID == x.Peer.RemoteID && o.info.Auth == x.Peer.Auth
+	for o := range m.byPeer[pair{e.local, e.remote}] {
+		same := o.info.RemoteID == x.Peer.RemoteID && o.info.Auth == x.Peer.Auth
 		if o != e && same && o.established && o.info.Since.Before(e.began) {
 			m.close(o, Close{Reason: "the peer has restarted", Silent: true})
 		}
@@ -170,34 +199,43 @@ func (m *Manager) establish(e *entry, x Established) {
 }
 
 func (m *Manager) failed(e *entry, x Failed) {
-	if !e.asked && errors.Is(x.Why, ErrNoIKE) { // who was not asked may speak it
+	silent := errors.Is(x.Why, ErrNoIKE)
+	switch {
+	case silent && !e.asked: // who was not asked may speak it
 		x.Why = fmt.Errorf("%w: no message to %s could be sent", ErrNoAnswer, e.remote)
+	case silent && m.inbox.missed(e.drops): // so may who was not heard
+		x.Why = fmt.Errorf("%w: this host could not hear all that came, and so perhaps not %s", ErrNoAnswer, e.remote)
 	}
-	f := flow{x.Policy, e.local, e.remote}
-	a := m.flows[f]
-	if a != nil && a.entry != e {
-		a = nil
-	}
+	a := m.waiting(e, x.Policy)
 	if !x.Whole && a != nil && !m.ending && errors.Is(x.Why, ErrFull) {
 		m.cfg.Log.Debug("IKE SA has no room for a Child SA", "peer", e.remote, "rule", x.Policy, "reason", x.Why)
 		e.full = true
-		m.begin(f, a)
+		m.begin(a)
 		return
 	}
-	if e.init == (initKey{}) || m.limits.warnings.allow(e.remote, m.cfg.Now()) {
+	if m.tells(e) {
 		m.cfg.Log.Warn("IKE negotiation failed", "peer", e.remote, "rule", x.Policy, "error", x.Why)
 	}
 	switch {
 	case x.Whole:
 		e.closing = true
-		if o := m.entryFor(e.local, e.remote); o != nil && o.established && errors.Is(x.Why, ErrNoIKE) {
+		if o := m.entryFor(e.local, e.remote); o != nil && o.established && silent {
 			m.moveFlows(e) // the peer does speak IKE: it has begun itself
 		} else {
 			m.failFlows(e, x.Why)
 		}
 	case a != nil:
-		m.failFlow(f, x.Why)
+		m.failFlow(a, x.Why)
 	}
+}
+
+// tells reports whether the log has room for the failure of an IKE SA. What
+// strangers do has less of it than what this host wanted itself.
+func (m *Manager) tells(e *entry) bool {
+	if e.init == (initKey{}) {
+		return m.limits.failures.take(m.cfg.Now())
+	}
+	return m.limits.warnings.allow(e.remote, m.cfg.Now())
 }
 
 func (m *Manager) close(e *entry, c Close) {
@@ -211,15 +249,19 @@ func (m *Manager) forget(e *entry) {
 		return
 	}
 	delete(m.entries, e)
+	ends := pair{e.local, e.remote}
+	if delete(m.byPeer[ends], e); len(m.byPeer[ends]) == 0 {
+		delete(m.byPeer, ends)
+	}
 	m.clock.drop(e)
 	for _, spi := range e.spis {
 		delete(m.bySPI, spi)
 	}
 	if e.init != (initKey{}) {
 		delete(m.byInit, e.init)
-		if !e.established {
-			m.halfOpen--
-		}
+	}
+	if !e.established {
+		m.count(e, -1)
 	}
 	for _, f := range e.onClosed {
 		f()

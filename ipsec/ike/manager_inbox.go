@@ -12,9 +12,12 @@ import (
 type inbox struct {
 	wake chan struct{} // has room for one: something is in the box
 
-	mu    *sync.Mutex
-	mail  *mail
-	asked map[flow]bool // the flows of mail.acquires
+	mu      *sync.Mutex
+	mail    *mail
+	dropped uint64 // datagrams for which there was no room
+	// asked is the flows that need not be asked for once more: an acquire of
+	// theirs was put in, and settle was not called since.
+	asked map[flow]struct{}
 }
 
 // mail is what was in the inbox.
@@ -40,7 +43,7 @@ const (
 )
 
 func newInbox() inbox {
-	return inbox{wake: make(chan struct{}, 1), mu: new(sync.Mutex), mail: new(mail), asked: make(map[flow]bool)}
+	return inbox{wake: make(chan struct{}, 1), mu: new(sync.Mutex), mail: new(mail), asked: make(map[flow]struct{})}
 }
 
 func (b *inbox) put(f func(*mail)) {
@@ -59,19 +62,29 @@ func (b *inbox) putCall(f func()) {
 
 func (b *inbox) putDatagram(d Datagram) {
 	b.put(func(m *mail) {
-		if len(m.datagrams) < maxDatagrams {
-			m.datagrams = append(m.datagrams, d)
+		if len(m.datagrams) >= maxDatagrams {
+			b.dropped++
+			return
 		}
+		m.datagrams = append(m.datagrams, d)
 	})
 }
 
 func (b *inbox) putAcquire(w wanted) {
 	b.put(func(m *mail) {
-		if !b.asked[w.flow] && len(m.acquires) < maxAcquires {
-			b.asked[w.flow] = true
+		if _, asked := b.asked[w.flow]; !asked && len(m.acquires) < maxAcquires {
+			b.asked[w.flow] = struct{}{}
 			m.acquires = append(m.acquires, w)
 		}
 	})
+}
+
+// settle says that a flow's negotiation is over, or will not begin. It comes
+// before those who wait are told: who asks after that has not been told.
+func (b *inbox) settle(f flow) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.asked, f)
 }
 
 func (b *inbox) putRekey(in ipsec.SPI) {
@@ -99,6 +112,29 @@ func (b *inbox) take() *mail {
 	defer b.mu.Unlock()
 	m := b.mail
 	b.mail = new(mail)
-	clear(b.asked)
 	return m
+}
+
+// takeDatagrams empties the box of datagrams alone.
+func (b *inbox) takeDatagrams() []Datagram {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ds := b.mail.datagrams
+	b.mail.datagrams = nil
+	return ds
+}
+
+// drops returns how many datagrams have been dropped so far.
+func (b *inbox) drops() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.dropped
+}
+
+// missed reports whether a datagram was dropped since there had been so many
+// drops, or waits to be heard.
+func (b *inbox) missed(drops uint64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.dropped != drops || len(b.mail.datagrams) > 0
 }

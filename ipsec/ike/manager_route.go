@@ -2,8 +2,8 @@ package ike
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
-	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
@@ -11,6 +11,12 @@ import (
 
 // route brings a datagram to its machine.
 func (m *Manager) route(d Datagram) {
+	if linkLocal(d.Local.Addr()) || linkLocal(d.Remote.Addr()) {
+		if m.limits.warnings.allow(d.Remote.Addr().WithZone(""), m.cfg.Now()) {
+			m.cfg.Log.Warn("IKE message dropped", "peer", d.Remote, "error", errLinkLocal)
+		}
+		return
+	}
 	h, err := wire.ParseHeader(d.Data)
 	if err != nil {
 		m.cfg.Log.Debug("IKE message dropped", "peer", d.Remote, "error", err)
@@ -73,7 +79,7 @@ func (m *Manager) routeInit(d Datagram, h wire.Header) {
 		return
 	}
 	if m.halfOpen >= m.cfg.HalfOpen {
-		if m.limits.warnings.allow(netip.Addr{}, now) {
+		if m.limits.full.take(now) {
 			m.cfg.Log.Warn("too many half-open IKE SAs, a new one is refused", "peer", d.Remote, "limit", m.cfg.HalfOpen)
 		}
 		return
@@ -89,33 +95,35 @@ func (m *Manager) routeInit(d Datagram, h wire.Header) {
 			return
 		}
 	}
-	if m.halfOpenOf(d.Remote.Addr()) >= perAddress {
+	if m.near[near(d.Remote.Addr())] >= perAddress {
 		m.cfg.Log.Debug("too many half-open IKE SAs of one peer", "peer", d.Remote)
 		return
 	}
 	e := m.newEntry(d.Local.Addr(), d.Remote.Addr(), policy)
 	e.init = key
 	m.byInit[key] = e
-	m.halfOpen++
+	m.count(e, 1)
 	e.machine = m.cfg.Responder(m.machineConfig(e, d.Local, d.Remote, policy))
 	if !m.feed(e, d) {
 		m.forget(e) // it was no IKE_SA_INIT, and the machine would wait for one
 	}
 }
 
-func (m *Manager) halfOpenOf(a netip.Addr) (n int) {
+// near returns what counts as one peer with an address.
+func near(a netip.Addr) netip.Prefix {
 	bits := a.BitLen()
 	if a.Is6() {
 		bits = 64
 	}
-	near := netip.PrefixFrom(a.WithZone(""), bits)
-	for k, e := range m.byInit {
-		if !e.established && near.Contains(k.remote.Addr().WithZone("")) {
-			n++
-		}
-	}
-	return n
+	return netip.PrefixFrom(a, bits).Masked()
 }
+
+// errLinkLocal is why there is no IKE SA between link-local addresses of IPv6.
+// Different hosts on different links may have the same one, and rules and SAs
+// name no link: packets to one host would be sealed for another.
+var errLinkLocal = errors.New("IPv6 link-local addresses are not unique on this host, so no SA can belong to one: use other addresses")
+
+func linkLocal(a netip.Addr) bool { return a.Is6() && (a.IsLinkLocalUnicast() || a.Zone() != "") }
 
 // otherVersion answers a newer version, once a second for each address, with
 // what we speak (RFC 7296 section 2.5). Older ones get no answer.
@@ -150,6 +158,9 @@ func (m *Manager) sendNotify(d Datagram, h wire.Header, n *wire.Notify) {
 
 // unknownSPI sends INVALID_SPI outside of any IKE SA (RFC 7296 section 1.5).
 func (m *Manager) unknownSPI(u unknown) {
+	if linkLocal(u.local.Addr()) || linkLocal(u.remote.Addr()) {
+		return
+	}
 	if _, ok := m.cfg.Policies.Peer(u.local.Addr(), u.remote.Addr()); !ok || !m.limits.unknown.allow(u.remote.Addr(), m.cfg.Now()) {
 		return
 	}
@@ -174,10 +185,7 @@ func (m *Manager) heardInvalidSPI(d Datagram) {
 		return
 	}
 	spi := ipsec.SPI(binary.BigEndian.Uint32(n.Data))
-	for e := range m.entries {
-		if e.remote != d.Remote.Addr() {
-			continue
-		}
+	for e := range m.byPeer[pair{d.Local.Addr(), d.Remote.Addr()}] {
 		for _, c := range e.children {
 			if c.Out == spi {
 				m.feed(e, Probe{})
@@ -185,43 +193,4 @@ func (m *Manager) heardInvalidSPI(d Datagram) {
 			}
 		}
 	}
-}
-
-// limits keep strangers from making us talk, or write logs, too much.
-type limits struct {
-	answers, unknown, warnings limiter
-}
-
-func newLimits() limits {
-	return limits{answers: newLimiter(time.Second), unknown: newLimiter(time.Second), warnings: newLimiter(10 * time.Second)}
-}
-
-// limiter allows one thing for each address in each interval.
-type limiter struct {
-	every time.Duration
-	last  map[netip.Addr]time.Time
-}
-
-const maxLimited = 1024 // addresses that are remembered
-
-func newLimiter(every time.Duration) limiter {
-	return limiter{every, make(map[netip.Addr]time.Time)}
-}
-
-func (l limiter) allow(a netip.Addr, now time.Time) bool {
-	if t, ok := l.last[a]; ok && now.Sub(t) < l.every {
-		return false
-	}
-	if len(l.last) >= maxLimited {
-		for x, t := range l.last {
-			if now.Sub(t) >= l.every {
-				delete(l.last, x)
-			}
-		}
-		if len(l.last) >= maxLimited {
-			return false
-		}
-	}
-	l.last[a] = now
-	return true
 }

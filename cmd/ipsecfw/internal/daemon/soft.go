@@ -17,6 +17,10 @@ type softSA struct {
 	began, until time.Time
 }
 
+// maxSoft bounds the soft SAs: anybody can pretend to be a peer that does not
+// answer.
+const maxSoft = 4096
+
 // softSAs are the soft SAs by peer.
 type softSAs struct {
 	mu    sync.Mutex
@@ -47,6 +51,10 @@ func (j *joint) soften(rule string, remote netip.Addr, why error) (ok bool) {
 	}
 	if j.memory.wasSecured(remote) {
 		j.log.Warn("audit: a peer that was secured once does not answer, and is not spoken to in clear", "rule", rule, "peer", remote)
+		return false
+	}
+	if len(j.soft.all()) >= maxSoft {
+		j.log.Warn("audit: too many peers do not speak IKE: another one is not spoken to in clear", "rule", rule, "peer", remote, "most", maxSoft)
 		return false
 	}
 	j.sets.Lock()
