@@ -39,11 +39,11 @@ func TestDiff(t *testing.T) {
 		{"a filter never asked", changes("rest: [", "rest: [{from: 10.4.2.3, to: me, mirrored: false, protocol: udp}, "), ""},
 		{"an action", changes("action: block", "action: permit"), `inbound: block → permit
   from 10.4.0.0/16 to me
-  for example inbound on eth0, new: tcp from 10.4.0.1:40000 to 198.51.100.1:50000
+  for example inbound on eth0, new: tcp from 10.4.0.1:40000 to 198.51.100.1:443
 `},
 		{"reject", changes("action: block", "action: refuse", "protect:", "refuse: {block: {reject: true}}\n  protect:", "to-port: 5432", "to-port: 5432, log: true"), `inbound: block → block with reject
   from 10.4.0.0/16 to me
-  for example inbound on eth0, new: tcp from 10.4.0.1:40000 to 198.51.100.1:50000
+  for example inbound on eth0, new: tcp from 10.4.0.1:40000 to 198.51.100.1:443
 `},
 		{"less of it", changes("10.1.0.0/16", "10.1.0.0/17"), `inbound: negotiate (mode transport; methods ESP aes256gcm16-esn-noesn for 1h0m0s; authentication preshared key in psk) → permit
   from 10.1.128.0/17 to me protocol tcp to-port 5432
@@ -58,7 +58,7 @@ func TestDiff(t *testing.T) {
 `},
 		{"a limit", changes("action: block", "action: permit", "rest: [{", "rest: [{limit: {rate: 5/second, burst: 9}, "), `inbound: block → permit at most 5/second, 9 at once
   from 10.4.0.0/16 to me
-  for example inbound on eth0, new: tcp from 10.4.0.1:40000 to 198.51.100.1:50000
+  for example inbound on eth0, new: tcp from 10.4.0.1:40000 to 198.51.100.1:443
 `},
 		{"boot and key exchange", diffBase + "boot: {mode: block}\nkey-exchange: {master-key-pfs: true}\n", `boot mode: stateful → block
 key-exchange master-key-pfs: none → yes
@@ -123,10 +123,10 @@ rules:
 		{"another address for a name", strings.Replace(applied, "{dns: db.example}", "10.4.3.1", 1), ""},
 		{"another port", strings.Replace(applied, "protocol: udp", "protocol: tcp", 1), `inbound: permit → block
   from 10.4.3.1 to me protocol udp
-  for example inbound on eth0, new: udp from 10.4.3.1:40000 to 198.51.100.1:50000
+  for example inbound on eth0, new: udp from 10.4.3.1:40000 to 198.51.100.1:443
 inbound: block → permit
   from 10.4.3.1 to me protocol tcp
-  for example inbound on eth0, new: tcp from 10.4.3.1:40000 to 198.51.100.1:50000
+  for example inbound on eth0, new: tcp from 10.4.3.1:40000 to 198.51.100.1:443
 `},
 		{"another persistent one", strings.Replace(persistent, "to-port: 5432", "to-port: 5433", 1), `inbound: negotiate (mode transport; methods ESP aes256gcm16-esn-noesn for 1h0m0s; authentication preshared key in psk) → permit
   from 10.1.0.0/16 to me protocol tcp to-port 5432

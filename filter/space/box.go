@@ -27,9 +27,23 @@ type box struct {
 func whole(d filter.Direction, v6 bool) box {
 	return box{
 		direction: d, v6: v6, shows: showAll, links: linkAll, stages: stageAll,
-		srcPorts: allPorts, dstPorts: allPorts, src: allOf(v6), dst: allOf(v6), protocols: allProtocols, names: allNames,
+		srcPorts: allPorts, dstPorts: allPorts, src: allOf(v6), dst: allOf(v6), protocols: possible[planeOf(d, v6)], names: allNames,
 	}
 }
+
+// possible is the protocols that packets of each direction and family have.
+var possible = func() (p [planes]protocols) {
+	for _, d := range filter.Directions {
+		for _, v6 := range []bool{false, true} {
+			n := planeOf(d, v6)
+			p[n] = allProtocols.minus(messages(!v6))
+			if d == filter.Inbound {
+				p[n] = p[n].minus(one(filter.ESP))
+			}
+		}
+	}
+	return p
+}()
 
 // boxOf returns the packets of a direction and family that a filter's half
 // matches; ok is false when there are none.
@@ -88,8 +102,8 @@ func (b *box) settle() bool {
 	if b.names == oneName(loopback) {
 		return false
 	}
+	b.protocols = b.protocols.and(possible[b.plane()])
 	if b.direction == filter.Inbound {
-		b.protocols = b.protocols.minus(one(filter.ESP))
 		if p := b.dstPorts; b.shows == showPorts && p.lo == p.hi && (p.lo == filter.IKEPort || p.lo == filter.NATPort) {
 			b.protocols = b.protocols.minus(one(packet.UDP))
 		}
@@ -126,14 +140,43 @@ func (b *box) settle() bool {
 // unicast returns the first destination of the box, from n on, that is an
 // address of one host; ok is false when there is none.
 func (b *box) unicast(n number) (_ number, ok bool) {
-	const group4, group4End, everybody4 = 224 << 24, 240 << 24, 1<<32 - 1
 	if b.v6 {
 		return n, n.hi>>56 != 0xff
 	}
-	if group4 <= n.lo && n.lo < group4End {
-		n.lo = group4End
+	if multicast4 <= n.lo && n.lo < multicast4End {
+		n.lo = multicast4End
 	}
 	return n, !b.dst.hi.less(n) && n.lo != everybody4
+}
+
+// The multicast addresses of IPv4 and the end of them, and the limited
+// broadcast address.
+const multicast4, multicast4End, everybody4 = 224 << 24, 240 << 24, 1<<32 - 1
+
+// multicast6 is the first multicast address of IPv6, which are the last ones.
+var multicast6 = number{hi: 0xff << 56}
+
+// unicastOnly widens the destinations over the multicast and broadcast
+// addresses beside them, so that boxes with the same addresses of hosts are
+// equal; ok is false when there are no others.
+func (b *box) unicastOnly() (ok bool) {
+	d := &b.dst
+	if b.v6 {
+		if !d.hi.less(multicast6.previous()) {
+			d.hi = all6.hi
+		}
+		return d.lo.less(multicast6)
+	}
+	if multicast4 <= d.lo.lo && d.lo.lo < multicast4End {
+		d.lo.lo = multicast4End
+	}
+	switch {
+	case multicast4-1 <= d.hi.lo && d.hi.lo < multicast4End:
+		d.hi.lo = multicast4End - 1
+	case d.hi.lo == everybody4-1:
+		d.hi.lo = everybody4
+	}
+	return !d.hi.less(d.lo) && d.lo.lo != everybody4
 }
 
 // loopback is the name of the interface on which no filter judges.
@@ -198,7 +241,11 @@ func (b *box) minus(c *box, out []box) []box {
 
 // size returns roughly the logarithm to base 2 of the number of points.
 func (b *box) size() int {
-	return b.src.hi.minus(b.src.lo).len() + b.dst.hi.minus(b.dst.lo).len() +
+	some := 0
+	if b.names.others {
+		some = 8
+	}
+	return some + b.src.hi.minus(b.src.lo).len() + b.dst.hi.minus(b.dst.lo).len() +
 		bits.Len16(b.srcPorts.hi-b.srcPorts.lo) + bits.Len16(b.dstPorts.hi-b.dstPorts.lo) +
 		bits.Len(uint(b.protocols.len())) + bits.OnesCount8(uint8(b.shows)) + bits.OnesCount8(uint8(b.links)) + bits.OnesCount8(uint8(b.stages))
 }

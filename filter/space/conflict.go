@@ -47,6 +47,12 @@ func Conflicts[T comparable](p *Policy, outcome func(*filter.Entry) T) ([]Confli
 		}
 		first = end
 	}
+	_, exempt := p.multicast()
+	for i := range c.list {
+		x := &c.list[i]
+		x.Packets.unicast = exempt
+		x.Sample = x.Packets.better(x.Sample)
+	}
 	slices.SortStableFunc(c.list, func(a, b Conflict) int {
 		return cmp.Or(comparePositions(a.A.Position, b.A.Position), comparePositions(a.B.Position, b.B.Position))
 	})

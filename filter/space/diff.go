@@ -29,6 +29,7 @@ type Change[T comparable] struct {
 // to another, one Change for each direction and pair of fates; none when both
 // mean the same. Fate says what is to be told apart of a decision, which may
 // have no entry, or be an exemption; it must not depend on the packet.
+// Descriptions of the packets leave out multicast that both policies exempt.
 //
 // It looks only at packets that meet a filter or exemption which is not, with
 // the same fate and in the same order, in both policies. The error wraps
@@ -41,8 +42,12 @@ func Diff[T comparable](old, new *Policy, fate func(Version, filter.Decision) T)
 		err = d.plane(&old.planes[n], &new.planes[n])
 	}
 	slices.SortStableFunc(d.changes, func(a, b Change[T]) int { return cmp.Compare(a.Direction, b.Direction) })
+	before, exempt := old.multicast()
+	after, still := new.multicast()
 	for i := range d.changes {
-		d.changes[i].Packets = d.changes[i].Packets.Simplify()
+		c := &d.changes[i]
+		c.Packets.unicast = exempt && still && fate(Old, before) == fate(New, after)
+		c.Sample = c.Packets.better(c.Sample)
 	}
 	return d.changes, err
 }

@@ -19,7 +19,10 @@
 //
 // Points that no packet is do not count: only TCP, UDP, SCTP and UDP-Lite show
 // ports, only ICMP over IPv4 and ICMPv6 over IPv6 show a type, and fragments
-// other than the first show neither.
+// other than the first show neither. ICMP over IPv6 and ICMPv6 over IPv4 have
+// no meaning (RFC 792 and RFC 4443 each define one for its own IP), and no host
+// makes anything of them. They do not count either: a filter with protocol icmp
+// concerns IPv4 only.
 //
 // Packets that no filter of any policy judges (filter.Exemptions) are not in
 // the universe either, as far as its dimensions tell them:

@@ -104,5 +104,6 @@ type ports struct{ lo, hi uint16 }
 var allPorts = ports{0, 65535}
 
 func (a ports) meets(b ports) bool    { return a.lo <= b.hi && b.lo <= a.hi }
+func (a ports) has(p uint16) bool     { return a.lo <= p && p <= a.hi }
 func (a ports) contains(b ports) bool { return a.lo <= b.lo && b.hi <= a.hi }
 func (a ports) and(b ports) ports     { return ports{max(a.lo, b.lo), min(a.hi, b.hi)} }

@@ -71,17 +71,21 @@ const (
 	choices
 )
 
-// The examples' addresses are those of RFC 5737 and RFC 3849; the ports are
-// ephemeral ones, and the hop limit is one at which nothing is exempt.
+// The examples' addresses are those of RFC 5737 and RFC 3849; the port is an
+// ephemeral one, and the hop limit is one at which nothing is exempt.
 var (
 	exampleSrc4, exampleDst4 = numberOf(netip.AddrFrom4([4]byte{192, 0, 2, 1})), numberOf(netip.AddrFrom4([4]byte{198, 51, 100, 1}))
 	exampleSrc6, exampleDst6 = numberOf(netip.MustParseAddr("2001:db8::1")), numberOf(netip.MustParseAddr("2001:db8::2"))
 )
 
 const (
-	exampleSrcPort, exampleDstPort = 40000, 50000
-	exampleHopLimit                = 64
+	examplePort     = 40000
+	exampleProtocol = 47 // GRE, which shows neither ports nor messages
+	exampleHopLimit = 64
 )
+
+// services are the ports of the examples' destinations.
+var services = [...]uint16{443, 80, 22}
 
 // pick returns a packet of a box that has one, as settle says.
 func (b *box) pick(ch choice) Sample {
@@ -104,7 +108,7 @@ func (b *box) pick(ch choice) Sample {
 	switch {
 	case b.shows&showPorts != 0:
 		p.HasPorts, p.Protocol = true, b.protocol(b.protocols.and(portProtocols), ch)
-		p.SrcPort, p.DstPort = pickPort(b.srcPorts, exampleSrcPort, ch), pickPort(b.dstPorts, exampleDstPort, ch)
+		p.SrcPort, p.DstPort = b.srcPorts.pick(b.client(), ch), b.dstPorts.pick(b.service(), ch)
 		if b.direction == filter.Inbound && p.Protocol == packet.UDP && (p.DstPort == filter.IKEPort || p.DstPort == filter.NATPort) {
 			// Some other packet of the box is not exempt, with the next port,
 			// the one before it, or another protocol.
@@ -119,7 +123,11 @@ func (b *box) pick(ch choice) Sample {
 		}
 	case b.shows&showMessage != 0:
 		p.HasICMP, p.Protocol = true, b.protocols.and(messages(b.v6)).list()[0]
-		m := pickPort(b.srcPorts, 8<<8, ch)
+		echo := uint16(8) << 8
+		if b.v6 {
+			echo = 128 << 8
+		}
+		m := b.srcPorts.pick(echo, ch)
 		p.ICMPType, p.ICMPCode = uint8(m>>8), uint8(m)
 	default:
 		p.Protocol = b.protocol(b.protocols, ch)
@@ -153,16 +161,38 @@ func (b *box) address(a addresses, example number, ch choice) number {
 	return a.lo
 }
 
-func pickPort(p ports, example uint16, ch choice) uint16 {
+// service returns the port that a packet of the box would likely go to: the
+// one of a service, or of a client if the packet comes from a service.
+func (b *box) service() uint16 {
+	if !b.srcPorts.has(examplePort) && b.dstPorts.has(examplePort) {
+		return examplePort
+	}
+	for _, p := range services {
+		if b.dstPorts.has(p) {
+			return p
+		}
+	}
+	return max(b.dstPorts.lo, 1) // port 0 is nobody's
+}
+
+// client returns the port that a packet of the box would likely come from: a
+// high one.
+func (b *box) client() uint16 {
+	if b.srcPorts.has(examplePort) {
+		return examplePort
+	}
+	return b.srcPorts.hi
+}
+
+// pick returns an example if it can, the lowest one otherwise.
+func (a ports) pick(example uint16, ch choice) uint16 {
 	switch {
 	case ch == last:
-		return p.hi
-	case ch == likely && p.lo == 0 && p.hi > 0 && p.hi < example:
-		return 1 // port 0 is nobody's
-	case ch == first || example < p.lo || p.hi < example:
-		return p.lo
+		return a.hi
+	case ch == likely && a.has(example):
+		return example
 	}
-	return example
+	return a.lo
 }
 
 // protocol returns one of a set: of those with ports TCP, otherwise one that
@@ -171,6 +201,9 @@ func (b *box) protocol(p protocols, ch choice) uint8 {
 	if ch == likely {
 		if p.has(packet.TCP) && b.shows&showPorts != 0 {
 			return packet.TCP
+		}
+		if p.has(exampleProtocol) {
+			return exampleProtocol
 		}
 		if whole := p.minus(portProtocols).minus(messages(b.v6)); !whole.empty() {
 			p = whole

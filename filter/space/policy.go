@@ -198,6 +198,17 @@ func (l *plane) decision(at int) filter.Decision {
 	return filter.Decision{Action: e.Action, Entry: e, Mirror: half&1 != 0}
 }
 
+// multicast returns what is decided about multicast and broadcast that the
+// host sends; ok is false when filters judge it.
+func (p *Policy) multicast() (d filter.Decision, ok bool) {
+	for k := range p.planes {
+		if l := &p.planes[k]; len(l.layers) > 0 && l.layers[0].half == exemptMulticast {
+			return l.decision(0), true
+		}
+	}
+	return d, false
+}
+
 // box returns the packets that the layer at a place matches, of those of b.
 func (l *plane) box(at int, b *box) (box, bool) {
 	if at == len(l.layers) {

@@ -4,21 +4,32 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/ipsecfw/ipsecfw/filter"
 )
 
-// trials is how many random policies each property is tried on.
-const trials = 100
+// trials is how many random policies each property is tried on: 30, or as
+// many as the environment variable SPACE_TRIALS says, as in
+//
+//	SPACE_TRIALS=1000 go test ./filter/space
+var trials = sync.OnceValue(func() int {
+	if n, err := strconv.Atoi(os.Getenv("SPACE_TRIALS")); err == nil && n > 0 {
+		return n
+	}
+	return 30
+})
 
 func TestConflictsAgainstBruteForce(t *testing.T) {
 	t.Parallel()
 	found := 0
-	for seed := range uint64(trials) {
+	for seed := range uint64(trials()) {
 		found += checkConflicts(t, seed)
 	}
-	if found < trials/3 {
+	if found < trials()/3 {
 		t.Errorf("only %d conflicts: the world is too large", found)
 	}
 }
@@ -78,10 +89,10 @@ func checkConflicts(t testing.TB, seed uint64) (found int) {
 func TestDeadAgainstBruteForce(t *testing.T) {
 	t.Parallel()
 	found := 0
-	for seed := range uint64(trials) {
+	for seed := range uint64(trials()) {
 		found += checkDead(t, seed)
 	}
-	if found < trials/3 {
+	if found < trials()/3 {
 		t.Errorf("only %d dead filters: the world is too large", found)
 	}
 }
@@ -168,10 +179,10 @@ func (w world) change(entries []filter.Entry) []filter.Entry {
 func TestDiffAgainstBruteForce(t *testing.T) {
 	t.Parallel()
 	found := 0
-	for seed := range uint64(trials) {
+	for seed := range uint64(trials()) {
 		found += checkDiff(t, seed)
 	}
-	if found < trials/3 {
+	if found < trials()/3 {
 		t.Errorf("only %d changes: the world is too large", found)
 	}
 }
@@ -243,11 +254,11 @@ func checkDiff(t testing.TB, seed uint64) int {
 func TestViolationAgainstBruteForce(t *testing.T) {
 	t.Parallel()
 	found := 0
-	for seed := range uint64(trials) {
+	for seed := range uint64(trials()) {
 		found += checkViolation(t, seed)
 	}
-	if found < trials/4 || found > trials*3/4 {
-		t.Errorf("%d violations of %d: the assertions are one-sided", found, trials)
+	if found < trials()/4 || found > trials()*3/4 {
+		t.Errorf("%d violations of %d: the assertions are one-sided", found, trials())
 	}
 }
 
@@ -314,7 +325,7 @@ func checkViolation(t testing.TB, seed uint64) int {
 // Diff of a policy and itself in another order of filters that do not
 // contradict each other is empty.
 func TestDiffOfEqualPolicies(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(trials()) {
 		w := newWorld(seed)
 		entries := w.entries(10)
 		for i := range entries {

@@ -13,7 +13,13 @@ import (
 // It is a union of terms, each a box without others. What is left of a box
 // is worked out no sooner than asked for, so that all packets but those of
 // 100,000 filters are one term.
-type Set struct{ terms []term }
+type Set struct {
+	terms []term
+	// unicast says that what the host sends to groups and to all hosts of a
+	// link is none of this set's matter, since the policies exempt it. A
+	// description does not mention that it is not in the set.
+	unicast bool
+}
 
 // term is the packets of a box that are in none of the others, which are all
 // of its direction and family.
@@ -54,9 +60,11 @@ func All() Set {
 }
 
 // plane tells the direction and family of boxes that can meet.
-func (b *box) plane() int {
-	n := int(b.direction-1) * 2
-	if b.v6 {
+func (b *box) plane() int { return planeOf(b.direction, b.v6) }
+
+func planeOf(d filter.Direction, v6 bool) int {
+	n := int(d-1) * 2
+	if v6 {
 		n++
 	}
 	return n
@@ -65,11 +73,13 @@ func (b *box) plane() int {
 const planes = 2 * len(filter.Directions)
 
 // Union returns the packets that are in s or in t.
-func (s Set) Union(t Set) Set { return Set{slices.Concat(s.terms, t.terms)} }
+func (s Set) Union(t Set) Set {
+	return Set{slices.Concat(s.terms, t.terms), s.unicast && t.unicast}
+}
 
 // Intersect returns the packets that are in s and in t.
 func (s Set) Intersect(t Set) Set {
-	var out Set
+	out := Set{unicast: s.unicast || t.unicast}
 	for i := range s.terms {
 		for j := range t.terms {
 			a, b := &s.terms[i], &t.terms[j]
@@ -88,7 +98,7 @@ func (s Set) Intersect(t Set) Set {
 func (s Set) Subtract(t Set) Set {
 	for j := range t.terms {
 		b := &t.terms[j]
-		var out Set
+		out := Set{unicast: s.unicast}
 		for i := range s.terms {
 			a := &s.terms[i]
 			if a.plane() != b.plane() || !a.meets(&b.box) {
@@ -154,14 +164,17 @@ func (s Set) Empty() (bool, error) {
 	return !ok && err == nil, err
 }
 
-// Sample returns a packet of the set; ok is false when it is empty. The error
-// wraps ErrUndecided.
+// Sample returns a packet of the set, a common one if there is; ok is false
+// when the set is empty. The error wraps ErrUndecided.
 func (s Set) Sample() (packet Sample, ok bool, err error) {
+	if packet, ok = s.common(); ok {
+		return packet, true, nil
+	}
 	find := search{work: maxWork}
 	for _, t := range s.terms {
 		part, found, failed := find.uncovered(t.box, t.except)
 		if found {
-			return part.pick(likely), true, nil
+			return s.better(part.pick(likely)), true, nil
 		}
 		if failed != nil {
 			return packet, false, failed

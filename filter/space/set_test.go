@@ -38,11 +38,15 @@ func checkAlgebra(t testing.TB, seed uint64) {
 		{"A less A", A.Subtract(A), func(a, b, c bool) bool { return false }},
 		{"A less all", A.Subtract(All()), func(a, b, c bool) bool { return false }},
 		{"(A or B) less B less A", A.Union(B).Subtract(B).Subtract(A), func(a, b, c bool) bool { return false }},
+		{"(A less B) or (A and B)", A.Subtract(B).Union(A.Intersect(B)), func(a, b, c bool) bool { return a }},
 	}
 	seen := make([]bool, len(sets))
-	simple := make([]Set, len(sets))
+	simple, described, unicast := make([]Set, len(sets)), make([]Set, len(sets)), make([]Set, len(sets))
 	for i, s := range sets {
 		simple[i] = s.set.Simplify()
+		described[i] = asDescribed(s.set)
+		s.set.unicast = true
+		unicast[i] = asDescribed(s.set)
 	}
 	w.packets(func(x Sample, point *box) {
 		inA, inB, inC := in(a, x), in(b, x), in(c, x)
@@ -51,6 +55,9 @@ func checkAlgebra(t testing.TB, seed uint64) {
 			seen[i] = seen[i] || want
 			if s.set.has(point) != want || simple[i].has(point) != want {
 				t.Fatalf("seed %d: %v is in %s: want %v\n%s\n%s", seed, x, s.name, want, strings.Join(s.set.Describe(20), "\n"), strings.Join(simple[i].Describe(20), "\n"))
+			}
+			if described[i].has(point) != want || !filter.IsMulticast(x.Packet.Dst) && unicast[i].has(point) != want {
+				t.Fatalf("seed %d: %v is in %s: want %v, described as\n%s", seed, x, s.name, want, strings.Join(s.set.Describe(20), "\n"))
 			}
 		}
 	})
@@ -68,9 +75,23 @@ func checkAlgebra(t testing.TB, seed uint64) {
 	}
 }
 
+// asDescribed returns the packets of the lines by which a set is described.
+func asDescribed(s Set) (out Set) {
+	for _, l := range s.lines() {
+		for _, x := range l.pairs {
+			l.except = append(l.except, &x.box)
+			l.twin.except = append(l.twin.except, &x.twin.box)
+		}
+		if out.terms = append(out.terms, l.term); l.twin != nil {
+			out.terms = append(out.terms, *l.twin)
+		}
+	}
+	return out
+}
+
 func TestAlgebra(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(trials / 3) {
+	for seed := range uint64(trials() / 3) {
 		checkAlgebra(t, seed)
 	}
 }

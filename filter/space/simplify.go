@@ -13,10 +13,29 @@ const maxExpanded = 16
 const maxMerged = 20000
 
 // Simplify returns the same set written as shortly as it can: without
-// exceptions that others contain, what is left of a box instead of the box and
-// its exceptions where that takes no more boxes, and with boxes joined that lie
-// side by side. It does not try where there are very many.
+// exceptions that others contain, with boxes joined that lie side by side or
+// around a small gap, and what is left of a box instead of the box and its
+// exceptions where that is shorter. It is in a fixed order. It does not try
+// where there are very many.
 func (s Set) Simplify() Set {
+	kept, expanded := s.simplify(false), s.simplify(true)
+	if length := cmp.Compare(len(expanded.terms), len(kept.terms)); length < 0 || length == 0 && expanded.length() < kept.length() {
+		return expanded
+	}
+	return kept
+}
+
+// length returns the number of letters that it takes to describe a set.
+func (s Set) length() (n int) {
+	for i := range s.terms {
+		n += len(s.terms[i].String())
+	}
+	return n
+}
+
+// simplify joins boxes. If it may expand boxes it first writes what is left of
+// them instead of their exceptions, where that takes no more boxes.
+func (s Set) simplify(expand bool) Set {
 	var plain []box
 	var terms []term
 	for _, t := range s.terms {
@@ -26,19 +45,29 @@ func (s Set) Simplify() Set {
 		}
 		if len(t.except) <= maxExpanded {
 			left := merge(t.left())
-			if len(left) <= len(t.except) {
+			if len(left) <= 1 || expand && len(left) <= len(t.except) {
 				plain = append(plain, left...)
 				continue
 			}
 		}
+		t.except = slices.SortedFunc(slices.Values(t.except), (*box).compare)
 		terms = append(terms, t)
 	}
-	var out Set
 	for _, b := range merge(plain) {
-		out.terms = append(out.terms, term{box: b})
+		terms = append(terms, term{box: b})
 	}
-	out.terms = append(out.terms, terms...)
-	slices.SortStableFunc(out.terms, func(a, b term) int { return cmp.Compare(a.plane(), b.plane()) })
+	compare := func(a, b term) int { return a.compare(&b) }
+	slices.SortFunc(terms, compare)
+	out := Set{unicast: s.unicast}
+	for len(terms) > 0 {
+		n := slices.IndexFunc(terms, func(t term) bool { return t.plane() != terms[0].plane() })
+		if n < 0 {
+			n = len(terms)
+		}
+		out.terms = append(out.terms, fold(slices.Clone(terms[:n]))...)
+		terms = terms[n:]
+	}
+	slices.SortFunc(out.terms, compare)
 	return out
 }
 

@@ -59,8 +59,8 @@ func (h *hull) size() int {
 func (h *hull) hold(o hull) {
 	h.src.hold(o.src)
 	h.dst.hold(o.dst)
-	h.srcPorts = ports{min(h.srcPorts.lo, o.srcPorts.lo), max(h.srcPorts.hi, o.srcPorts.hi)}
-	h.dstPorts = ports{min(h.dstPorts.lo, o.dstPorts.lo), max(h.dstPorts.hi, o.dstPorts.hi)}
+	h.srcPorts.hold(o.srcPorts)
+	h.dstPorts.hold(o.dstPorts)
 	h.lowest, h.highest = min(h.lowest, o.lowest), max(h.highest, o.highest)
 }
 
@@ -72,6 +72,8 @@ func (a *addresses) hold(b addresses) {
 		a.hi = b.hi
 	}
 }
+
+func (a *ports) hold(b ports) { *a = ports{min(a.lo, b.lo), max(a.hi, b.hi)} }
 
 // compare puts neighbours together: addresses by their bits, of source and
 // destination in turn (Z-order), since what is near in both is mostly near in

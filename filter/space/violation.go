@@ -9,7 +9,7 @@ func (p *Policy) Violation(region Set, allowed func(filter.Decision) bool) (foun
 	find := search{work: maxWork}
 	err = p.each(region, &find, func(l *plane, at int) bool { return !allowed(l.decision(at)) },
 		func(l *plane, at int, in term, part *box) bool {
-			found, ok = part.pick(likely), true
+			found, ok = Set{terms: []term{in}}.better(part.pick(likely)), true
 			return false
 		})
 	return found, ok, err
@@ -44,6 +44,12 @@ func (p *Policy) Outcomes(region Set, limit int) (out []Outcome, err error) {
 			out[n].Packets.terms = append(out[n].Packets.terms, in)
 			return true
 		})
+	_, exempt := p.multicast()
+	for i := range out {
+		o := &out[i]
+		o.Packets.unicast = exempt && o.Decision.Exempt == ""
+		o.Sample = o.Packets.better(o.Sample)
+	}
 	return out, err
 }
 

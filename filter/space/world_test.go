@@ -164,9 +164,9 @@ func (w world) packets(yield func(s Sample, b *box)) {
 			}
 		}
 		messages := []packet.Packet{{ICMPType: 0}, {ICMPType: 3}, {ICMPType: 3, ICMPCode: 1}, {ICMPType: 8}, {ICMPType: 40}}
-		icmp := uint8(packet.ICMP)
+		icmp, foreign := uint8(packet.ICMP), uint8(packet.ICMPv6)
 		if v6 {
-			messages, icmp = []packet.Packet{{ICMPType: 135}, {ICMPType: 136}, {ICMPType: 128}, {ICMPType: 129}, {ICMPType: 40}}, packet.ICMPv6
+			messages, icmp, foreign = []packet.Packet{{ICMPType: 135}, {ICMPType: 136}, {ICMPType: 128}, {ICMPType: 129}, {ICMPType: 40}}, packet.ICMPv6, packet.ICMP
 		}
 		for _, p := range messages {
 			p.HasICMP, p.Protocol, p.HopLimit = true, icmp, 64
@@ -182,8 +182,8 @@ func (w world) packets(yield func(s Sample, b *box)) {
 								s.Packet.Src, s.Packet.Dst = src, dst
 								_, exempt := (filter.Exemptions{}).Exempt(s.Context, &s.Packet)
 								b, ok := point(s.Context, &s.Packet)
-								if ok == exempt {
-									panic(fmt.Sprintf("%v is exempt: %v, in the universe: %v", s, exempt, ok))
+								if out := exempt || s.Packet.Protocol == foreign; ok == out {
+									panic(fmt.Sprintf("%v is exempt or no packet: %v, in the universe: %v", s, out, ok))
 								}
 								if ok {
 									yield(s, &b)
@@ -204,6 +204,8 @@ func real(s Sample) error {
 	switch {
 	case p.HasPorts != (packet.HasPorts(p.Protocol) && p.FragmentOffset == 0), p.HasICMP != (icmp && p.FragmentOffset == 0):
 		return fmt.Errorf("%v: shows what it cannot, or not what it must: %+v", s, *p)
+	case p.Protocol == packet.ICMP && !p.Is4(), p.Protocol == packet.ICMPv6 && p.Is4():
+		return fmt.Errorf("%v: the other family's ICMP", s)
 	case p.Src.Is4() != p.Dst.Is4():
 		return fmt.Errorf("%v: two families", s)
 	case s.Context.Interface.Name == "" || s.Context.Interface.Name == "lo" || s.Context.State == 0:

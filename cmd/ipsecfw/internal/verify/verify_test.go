@@ -63,7 +63,7 @@ rules:
 rules:
   - {name: a, filter-list: a, action: permit, path: forward}
   - {name: b, filter-list: b, action: block, path: forward}
-`, []string{`f.yaml:4:7: filter 1 of list "a" of rule "a" and filter 1 of list "b" of rule "b" at f.yaml:5:7 weigh the same and do different things (permit, block) with the same packets: forward from 10.1.2.0/24 to 10.2.3.0/24; for example forward on eth0, new: tcp from 10.1.2.1:40000 to 10.2.3.1:50000; make one of the two more specific`}},
+`, []string{`f.yaml:4:7: filter 1 of list "a" of rule "a" and filter 1 of list "b" of rule "b" at f.yaml:5:7 weigh the same and do different things (permit, block) with the same packets: forward from 10.1.2.0/24 to 10.2.3.0/24; for example forward on eth0, new: tcp from 10.1.2.1:40000 to 10.2.3.1:443; make one of the two more specific`}},
 		{"a heavier filter decides", `filter-lists:
   a: [{from: 10.1.2.0/24, to: any, mirrored: false}]
   b: [{from: any, to: 10.2.3.0/24, mirrored: false}]
@@ -93,7 +93,7 @@ rules:
 rules:
   - {name: a, filter-list: a, action: permit}
   - {name: b, filter-list: b, action: permit}
-`, []string{`f.yaml:4:7: filter 1 of list "a" of rule "a" and filter 1 of list "b" of rule "b" at f.yaml:5:7 weigh the same and do different things (permit at most 5/second, 7 at once, permit) with the same packets: inbound from 10.1.2.0/24 to me; for example inbound on eth0, new: tcp from 10.1.2.1:40000 to 198.51.100.1:50000; make one of the two more specific`}},
+`, []string{`f.yaml:4:7: filter 1 of list "a" of rule "a" and filter 1 of list "b" of rule "b" at f.yaml:5:7 weigh the same and do different things (permit at most 5/second, 7 at once, permit) with the same packets: inbound from 10.1.2.0/24 to me; for example inbound on eth0, new: tcp from 10.1.2.1:40000 to 198.51.100.1:443; make one of the two more specific`}},
 		{"drop and reject", `filter-lists:
   a: [{from: 10.1.2.3, to: me, mirrored: false}]
 filter-actions:
@@ -101,13 +101,13 @@ filter-actions:
 rules:
   - {name: a, filter-list: a, action: refuse}
   - {name: b, filter-list: a, action: block}
-`, []string{`f.yaml:4:7: filter 1 of list "a" of rule "a" and filter 1 of list "a" of rule "b" at f.yaml:4:7 weigh the same and do different things (reject, block) with the same packets: inbound from 10.1.2.3 to me; for example inbound on eth0, new: tcp from 10.1.2.3:40000 to 198.51.100.1:50000; make one of the two more specific`}},
+`, []string{`f.yaml:4:7: filter 1 of list "a" of rule "a" and filter 1 of list "a" of rule "b" at f.yaml:4:7 weigh the same and do different things (reject, block) with the same packets: inbound from 10.1.2.3 to me; for example inbound on eth0, new: tcp from 10.1.2.3:40000 to 198.51.100.1:443; make one of the two more specific`}},
 		{"two rules that negotiate", `filter-lists:
   a: [{from: 10.1.2.3, to: me, mirrored: false}]
 rules:
   - {name: a, filter-list: a, action: require-security, ` + key + `}
   - {name: b, filter-list: a, action: require-security, ` + key + `}
-`, []string{`f.yaml:4:7: filter 1 of list "a" of rule "a" and filter 1 of list "a" of rule "b" at f.yaml:4:7 weigh the same and do different things (negotiate by rule "a", negotiate by rule "b") with the same packets: inbound from 10.1.2.3 to me; for example inbound on eth0, new: tcp from 10.1.2.3:40000 to 198.51.100.1:50000; make one of the two more specific`}},
+`, []string{`f.yaml:4:7: filter 1 of list "a" of rule "a" and filter 1 of list "a" of rule "b" at f.yaml:4:7 weigh the same and do different things (negotiate by rule "a", negotiate by rule "b") with the same packets: inbound from 10.1.2.3 to me; for example inbound on eth0, new: tcp from 10.1.2.3:40000 to 198.51.100.1:443; make one of the two more specific`}},
 		{"other interfaces", `filter-lists:
   a: [{from: 10.1.2.3, to: me}]
 rules:
@@ -120,7 +120,7 @@ rules:
 rules:
   - {name: a, filter-list: a, action: permit}
   - {name: b, filter-list: b, action: block}
-`, []string{`f.yaml:4:7: filter 1 of list "a" of rule "a" and filter 1 of list "b" of rule "b" at f.yaml:5:7 weigh the same and do different things (permit, block) with the same packets: inbound from 10.3.0.2 to me; for example inbound on eth0, new: tcp from 10.3.0.2:40000 to 198.51.100.1:50000; make one of the two more specific`}},
+`, []string{`f.yaml:4:7: filter 1 of list "a" of rule "a" and filter 1 of list "b" of rule "b" at f.yaml:5:7 weigh the same and do different things (permit, block) with the same packets: inbound from 10.3.0.2 to me; for example inbound on eth0, new: tcp from 10.3.0.2:40000 to 198.51.100.1:443; make one of the two more specific`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { lines(t, text(policyOf(t, tt.sections).Errors()), tt.want...) })
 	}
@@ -153,7 +153,7 @@ assert:
 		{"described", "{from: any, to: me, mirrored: false, always: blocked, description: nothing comes in}",
 			[]string{`f.yaml:14:5: the assertion always blocked (nothing comes in) does not hold: inbound on eth0, new: tcp from 10.2.0.1:40000 to 198.51.100.1:5432: negotiate: f.yaml:5:9: rule "sql", filter 1 of list "sql" (from 10.2.0.0/16 to me protocol tcp to-port 5432) is the most specific filter that matches, of weight 246400`}},
 		{"no filter matches", "{from: any, to: any, path: forward, mirrored: false, never: clear}",
-			[]string{`f.yaml:14:5: the assertion never clear does not hold: forward on eth0, new: tcp from 192.0.2.1:40000 to 198.51.100.1:50000: permit: no filter matches`}},
+			[]string{`f.yaml:14:5: the assertion never clear does not hold: forward on eth0, new: tcp from 192.0.2.1:40000 to 198.51.100.1:443: permit: no filter matches`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { lines(t, text(policyOf(t, policy+tt.assert+"\n").Errors()), tt.want...) })
 	}
