@@ -37,7 +37,8 @@
 // exchanged, and ICMP requests with their answers. What the host forwards for
 // others is matched by filters of its own, which have no "me".
 //
-// A filter that names ports matches only packets that show them. A fragment
+// A filter for ICMP matches IPv4 alone, and one for ICMPv6 IPv6 alone. A filter
+// that names ports matches only packets that show them. A fragment
 // other than the first does not, and neither does a protocol that has none.
 //
 // A stateful filter asks for a packet's place in its connection as well: it

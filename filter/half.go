@@ -60,7 +60,7 @@ func (h *Half) match(c Context, p *packet.Packet) bool {
 	switch {
 	case h.Src.kind == SideAddresses && !h.Src.Contains(p.Src) || h.Dst.kind == SideAddresses && !h.Dst.Contains(p.Dst):
 		return false
-	case h.HasProtocol && h.Protocol != p.Protocol:
+	case h.HasProtocol && h.Protocol != p.Protocol || !h.speaks(!p.Is4()):
 		return false
 	case !h.SrcPorts.Any() && (!p.HasPorts || !h.SrcPorts.Contains(p.SrcPort)):
 		return false
@@ -72,6 +72,16 @@ func (h *Half) match(c Context, p *packet.Packet) bool {
 	return h.Connection.Contains(c.Interface) && h.Stage.Contains(c.State)
 }
 
+// speaks reports whether the half's protocol exists in a family: ICMP belongs
+// to IPv4 and ICMPv6 to IPv6, and a filter for the one is none for its number in
+// the other.
+func (h *Half) speaks(v6 bool) bool {
+	if !h.HasProtocol {
+		return true
+	}
+	return h.Protocol != packet.ICMP && h.Protocol != packet.ICMPv6 || v6 == (h.Protocol == packet.ICMPv6)
+}
+
 // appendTuples cuts the half into tuples, the product of the prefixes of its
 // sides and ports, and appends them to out.
 func (h *Half) appendTuples(out []shaped) []shaped {
@@ -80,7 +90,7 @@ func (h *Half) appendTuples(out []shaped) []shaped {
 		srcPorts = h.ICMP.prefixes()
 	}
 	for _, v6 := range []bool{false, true} {
-		if !h.Src.is(v6) || !h.Dst.is(v6) || h.ICMP.HasType && v6 != (h.Protocol == packet.ICMPv6) {
+		if !h.Src.is(v6) || !h.Dst.is(v6) || !h.speaks(v6) {
 			continue
 		}
 		srcs, dsts := h.Src.prefixes(v6), h.Dst.prefixes(v6)

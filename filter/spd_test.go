@@ -287,7 +287,7 @@ func matches(e *Entry, c Context, mirror bool, p *packet.Packet) bool {
 	}[s.Connection.Kind]
 	state := !e.Stateful || c.State == StateReply && mirror || (c.State == StateNew || c.State == StateOriginal) && !mirror
 	return side(s.From, from, fromLocal) && side(s.To, to, toLocal) && e.Forward == (c.Direction == Forward) && on && state &&
-		(!s.HasProtocol || s.Protocol == p.Protocol) && ports(s.FromPort, fromPort) && ports(s.ToPort, toPort) &&
+		(!s.HasProtocol || s.Protocol == p.Protocol && (s.Protocol != 1 || p.Is4())) && ports(s.FromPort, fromPort) && ports(s.ToPort, toPort) &&
 		(!s.ICMP.HasType || p.HasICMP && s.ICMP.Contains(kind, p.ICMPCode))
 }
 
