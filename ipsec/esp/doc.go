@@ -9,7 +9,6 @@
 package esp
 
 import (
-	"encoding/binary"
 	"errors"
 	"sync/atomic"
 
@@ -65,15 +64,6 @@ type Counters struct {
 	Replayed  uint64 // ErrReplay
 	Forged    uint64 // ErrIntegrity
 	Malformed uint64 // ErrMalformed
-}
-
-// SPIOf returns the SPI of an ESP packet; ok is false when it is too short to
-// have an SPI and a sequence number.
-func SPIOf(pkt []byte) (spi ipsec.SPI, ok bool) {
-	if len(pkt) < headerLen {
-		return 0, false
-	}
-	return ipsec.SPI(binary.BigEndian.Uint32(pkt)), true
 }
 
 // headerLen is the length in bytes of SPI and sequence number.

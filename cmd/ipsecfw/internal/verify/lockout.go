@@ -41,27 +41,7 @@ func plain(a netip.AddrPort) netip.AddrPort {
 
 // LockedOut returns a warning if the policy does not let a connection go on in
 // clear, or "".
-func (p *Policy) LockedOut(c Connection) string { return lockedOut(c, p.SPD.Decide) }
-
-// LockedOut is Policy.LockedOut of filters of which there is no SPD yet. It
-// makes one of the few that match only.
-func LockedOut(entries []filter.Entry, x filter.Exemptions, c Connection) string {
-	return lockedOut(c, func(ctx filter.Context, p *packet.Packet) filter.Decision {
-		var few []filter.Entry
-		for i := range entries {
-			if _, ok := entries[i].Match(ctx, p); ok {
-				few = append(few, entries[i])
-			}
-		}
-		s, err := filter.New(few, filter.Settings{Exemptions: x})
-		if err != nil { // such filters are refused for what is wrong with them
-			return filter.Decision{Action: filter.Permit}
-		}
-		return s.Decide(ctx, p)
-	})
-}
-
-func lockedOut(c Connection, decide func(filter.Context, *packet.Packet) filter.Decision) string {
+func (p *Policy) LockedOut(c Connection) string {
 	for _, way := range []struct {
 		context  filter.Context
 		from, to netip.AddrPort
@@ -69,7 +49,7 @@ func lockedOut(c Connection, decide func(filter.Context, *packet.Packet) filter.
 		{filter.Context{Direction: filter.Inbound, State: filter.StateOriginal, Interface: c.Interface}, c.Client, c.Server},
 		{filter.Context{Direction: filter.Outbound, State: filter.StateReply, Interface: c.Interface}, c.Server, c.Client},
 	} {
-		d := decide(way.context, &packet.Packet{
+		d := p.SPD.Decide(way.context, &packet.Packet{
 			Src: way.from.Addr(), Dst: way.to.Addr(), Protocol: packet.TCP,
 			HasPorts: true, SrcPort: way.from.Port(), DstPort: way.to.Port(),
 		})

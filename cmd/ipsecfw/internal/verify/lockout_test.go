@@ -75,7 +75,6 @@ func TestLockedOut(t *testing.T) {
 			c.Interface = tt.on
 			lines(t, p.LockedOut(c), tt.want)
 			// The same without an SPD.
-			lines(t, LockedOut(p.Files[0].Entries(p.Addresses), p.Files[0].Exemptions, c), tt.want)
 		})
 	}
 }
