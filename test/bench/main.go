@@ -45,7 +45,7 @@ func main() {
 	c := config{few: 10, lookups: 2_000_000, progress: func(s string) { fmt.Fprintln(os.Stderr, s) }}
 	flag.StringVar(&c.program, "program", "", "`PATH` of ipsecfw; it is built when there is none")
 	flag.IntVar(&c.many, "filters", 100_000, "`NUMBER` of filters of the large policy, up to a million")
-	flag.IntVar(&c.repetitions, "repetitions", 5, "`NUMBER` of times that each thing is measured")
+	flag.IntVar(&c.repetitions, "repetitions", 9, "`NUMBER` of times that each thing is measured")
 	flag.DurationVar(&c.duration, "duration", time.Second, "`TIME` for which packets are sent and counted")
 	flag.StringVar(&c.profile, "profile", "", "`FILE` for a CPU profile of the stages of check and apply")
 	output := flag.String("json", "", "`FILE` for the numbers, in JSON")
