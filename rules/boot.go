@@ -26,6 +26,7 @@ func (m BootMode) String() string {
 // Startup is what holds until the daemon has the policy, beside DHCP, which
 // always passes.
 type Startup struct {
+	Stated bool // the file has the key; without it another file's holds, if there is one
 	Mode   BootMode
 	Exempt []Filter // what passes all the same; no side is dynamic
 }
@@ -50,6 +51,7 @@ func startup[T any](of func(*T) *Startup) value[T] {
 	return value[T]{
 		read: func(r *reader, n *node, k keyed, into *T) {
 			s := of(into)
+			s.Stated = true
 			startupKeys.read(r, n, quoted(k.name), s)
 			if exempt := n.get("exempt"); exempt != nil && s.Mode == BootPermit {
 				r.report(exempt.at, `"exempt" has no effect in boot mode permit`, `remove "exempt", or write mode: stateful`)

@@ -119,8 +119,11 @@ func printStartup(s *Startup) string {
 		exempt = append(exempt, printFilter(&s.Exempt[i]))
 	}
 	p.addList("exempt", exempt)
-	if len(p) == 0 {
+	switch {
+	case !s.Stated:
 		return ""
+	case len(p) == 0:
+		p.add("mode", s.Mode.String())
 	}
 	return p.String()
 }

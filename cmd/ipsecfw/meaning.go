@@ -85,7 +85,13 @@ func settled(p policy) aspects {
 		return nil
 	}
 	var a aspects
-	mode, exempt := f.Boot()
+	boot := p.files[0] // that of the last file that says something of it
+	for _, x := range p.files {
+		if x.Startup.Stated {
+			boot = x
+		}
+	}
+	mode, exempt := boot.Boot()
 	a.add("boot mode", mode.String())
 	through := make([]string, len(exempt))
 	for i := range exempt {

@@ -226,7 +226,7 @@ func (l *line) String() string {
 		others += len(l.twin.except)
 	}
 	if others > 0 {
-		out += fmt.Sprintf(" and %d others", others)
+		out += fmt.Sprintf(" and %d more", others)
 	}
 	return out
 }

@@ -88,7 +88,7 @@ inbound from 10.0.0.12 to me protocol tcp to-port 443
 and 3 more`},
 		{"all but many hosts", match(toMe).Subtract(hosts(8)),
 			"inbound from any to me except from 10.0.0.0 protocol tcp to-port 443, from 10.0.0.3 protocol tcp to-port 443, " +
-				"from 10.0.0.6 protocol tcp to-port 443, from 10.0.0.9 protocol tcp to-port 443 and 4 others"},
+				"from 10.0.0.6 protocol tcp to-port 443, from 10.0.0.9 protocol tcp to-port 443 and 4 more"},
 		{"a filter for one ICMP", match(icmp), "inbound from any to me protocol icmp"},
 		{"the ICMP of either family", match(icmp).Union(match(filter.Selector{From: any, To: me, Protocol: 58, HasProtocol: true})),
 			"inbound from any to me protocol icmp,icmpv6"},

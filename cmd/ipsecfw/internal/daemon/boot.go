@@ -70,24 +70,27 @@ func (s state) bootRules() (*nft.Ruleset, error) {
 	}
 	parse := func(up *api.Policy) (*rules.File, error) { return rules.Parse(up.Name, []byte(up.Source)) }
 	var persistent *filter.SPD
-	settings := ps.Applied
-	if settings == nil {
-		settings = ps.Persistent
-	}
+	var settings *rules.File // of the last file that says something of the boot
 	if ps.Persistent != nil {
 		f, err := parse(ps.Persistent)
 		if err != nil {
 			return nil, err
 		}
+		settings = f
 		if persistent, err = filter.New(f.Entries(x.Addresses), filter.Settings{Exemptions: f.Exemptions}); err != nil {
 			return nil, err
 		}
 	}
-	f, err := parse(settings)
-	if err != nil {
-		return nil, err
+	if ps.Applied != nil {
+		f, err := parse(ps.Applied)
+		if err != nil {
+			return nil, err
+		}
+		if settings == nil || f.Startup.Stated {
+			settings = f
+		}
 	}
-	mode, exempt := f.Boot()
+	mode, exempt := settings.Boot()
 	rs, err := nft.CompileBoot(bootModes[mode], exempt, persistent, bootConfig())
 	return &rs, err
 }
