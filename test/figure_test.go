@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -175,6 +176,24 @@ func reaches(h *lab.Host, address string, d time.Duration) bool {
 	return err == nil
 }
 
+// explained reports whether a host's explain lets a TCP connection and its
+// answers pass. A host without a policy does.
+func explained(t *testing.T, d *daemon, from, to string, port int, way string) bool {
+	t.Helper()
+	if d == nil {
+		return true
+	}
+	out, err := d.run("explain", "--from", from, "--to", to, "--protocol", "tcp", "--from-port", "40000", "--to-port", strconv.Itoa(port), way, "-o", "json")
+	must(t, err)
+	var e struct {
+		Packets, Answers struct{ Action string }
+	}
+	if err := json.Unmarshal(out, &e); err != nil {
+		t.Fatalf("explain: %v\n%s", err, out)
+	}
+	return e.Packets.Action == "permit" && e.Answers.Action == "permit"
+}
+
 // The figure's six hosts with their policies: every host tries every port of
 // every other one.
 func TestFigure(t *testing.T) {
@@ -201,13 +220,31 @@ func TestFigure(t *testing.T) {
 	for _, n := range accepted {
 		n.Store(0)
 	}
+	daemons := map[string]*daemon{}
 	for name, policy := range figurePolicies {
 		d := startDaemon(t, hosts[name])
+		daemons[name] = d
 		d.apply(t, "version: 1\nname: "+name+policy)
 		t.Cleanup(func() { d.untroubled(t) })
 	}
 
 	expected := figureExpected(t)
+	for _, from := range figureHosts {
+		for _, to := range figureHosts {
+			for _, port := range []int{443, 1433} {
+				if from == to {
+					continue
+				}
+				// The sender, the router and the receiver each have a say.
+				passes := explained(t, daemons[from.name], from.addr, to.addr, port, "--out") &&
+					explained(t, daemons["router"], from.addr, to.addr, port, "--forward") &&
+					explained(t, daemons[to.name], from.addr, to.addr, port, "--in")
+				if want := slices.Contains(expected[from.name+" "+to.name], port); passes != want {
+					t.Errorf("explain says that %s reaches port %d of %s: %v, and the table %v", from.name, port, to.name, passes, want)
+				}
+			}
+		}
+	}
 	permitted, refusedOnes := map[string]int64{}, 0
 	var tries sync.WaitGroup
 	var reached, unreached atomic.Int64
