@@ -26,26 +26,38 @@ func compile(d Direction, entries []*Entry) directed {
 	c.halves = make([]half, 0, len(entries))
 	c.numbers = make([][2]int32, len(entries))
 	for i, e := range entries {
-		c.numbers[i] = c.add(d, e)
+		c.numbers[i] = c.number(d, e)
+		for _, n := range c.numbers[i] {
+			if n >= 0 {
+				c.halves[n].rank = uint32(n)
+			}
+		}
+		c.add(d, e, c.numbers[i])
 	}
 	return c.finish()
 }
 
-// add files the tuples of an entry, and returns the numbers of its halves.
-// The ranks of all halves before must be right, and those of its own will be.
-func (c *compiler) add(d Direction, e *Entry) [2]int32 {
+// number gives numbers to the halves of an entry.
+func (c *compiler) number(d Direction, e *Entry) [2]int32 {
 	numbers := [2]int32{-1, -1}
 	for i, mirror := range []bool{false, true} {
-		match, ok := e.Half(d, mirror)
-		if !ok {
-			continue
+		if _, ok := e.Half(d, mirror); ok {
+			numbers[i] = int32(len(c.halves))
+			c.halves = append(c.halves, half{entry: e, mirror: mirror})
 		}
-		n := int32(len(c.halves))
-		numbers[i] = n
-		c.halves = append(c.halves, half{e, mirror, uint32(n)})
-		c.file(&match, n)
 	}
 	return numbers
+}
+
+// add files the halves of an entry, by their numbers. Their ranks and those of
+// all that are filed must be right.
+func (c *compiler) add(d Direction, e *Entry, numbers [2]int32) {
+	for i, n := range numbers {
+		if n >= 0 {
+			match, _ := e.Half(d, i == 1)
+			c.file(&match, n)
+		}
+	}
 }
 
 // file files the tuples of a half under their shapes and in its groups. Where

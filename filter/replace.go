@@ -119,27 +119,10 @@ func (r *replacement) direction(d Direction, entries []*Entry) directed {
 	}
 	for i, e := range entries {
 		if r.from[i] < 0 {
-			for j, n := range c.numbers[i] {
-				if n >= 0 {
-					match, _ := e.Half(d, j == 1)
-					c.file(&match, n)
-				}
-			}
+			c.add(d, e, c.numbers[i])
 		}
 	}
 	return c.finish()
-}
-
-// number gives numbers to the halves of an entry.
-func (c *compiler) number(d Direction, e *Entry) [2]int32 {
-	numbers := [2]int32{-1, -1}
-	for i, mirror := range []bool{false, true} {
-		if _, ok := e.Half(d, mirror); ok {
-			numbers[i] = int32(len(c.halves))
-			c.halves = append(c.halves, half{entry: e, mirror: mirror})
-		}
-	}
-	return numbers
 }
 
 // remove takes the tuples of an entry out. Where it had one that others have

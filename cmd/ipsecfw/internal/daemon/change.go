@@ -211,17 +211,20 @@ func (c *control) program(p *policy) error {
 // enforce gives the policy to nftables and to the disk, or leaves both as they
 // were.
 func (c *control) enforce(p *policy, next kept, commit func() error) error {
-	present, err := nft.Present()
-	if err != nil {
-		return err
-	}
 	if next.Trial != nil {
 		return c.try(p, commit)
+	}
+	present := false
+	if c.plant == nil { // else the table is ours
+		var err error
+		if present, err = nft.Present(); err != nil {
+			return err
+		}
 	}
 	if err := c.program(p); err != nil {
 		return err
 	}
-	err = commit()
+	err := commit()
 	switch {
 	case err == nil:
 		return nil

@@ -39,7 +39,7 @@ func (c *control) Apply(ctx context.Context, a api.Application) (api.Applied, er
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	confirm := time.Duration(a.ConfirmSeconds) * time.Second
-	if a.ConfirmSeconds < 0 || confirm > maxConfirm || a.ConfirmSeconds > int64(maxConfirm/time.Second) {
+	if a.ConfirmSeconds < 0 || a.ConfirmSeconds > int64(maxConfirm/time.Second) {
 		return api.Applied{}, &api.Error{Code: api.CodeBadRequest, Message: fmt.Sprintf("%d seconds are no time to confirm in", a.ConfirmSeconds), Hint: "choose up to " + maxConfirm.String()}
 	}
 	up := a.Policy

@@ -50,12 +50,12 @@ func (p *policy) edited(e *edit, parts []*part, addresses rules.Addresses, gener
 		return nil, false, nil
 	}
 	come := e.to.file.EditedEntries(addresses, e.Edit)
-	if len(come) > maxEditedRules {
+	if len(come) == 0 || len(come) > maxEditedRules { // none: a list that no rule uses
 		return nil, false, nil
 	}
 	q = &policy{parts: parts, addresses: addresses, rules: p.rules, spd: p.spd, secured: p.secured}
 	settings := filter.Settings{Generation: generation, Exemptions: q.settings().Exemptions}
-	secures := false
+	secures := false           // what goes and what comes is of the same rules, and so of the same actions
 	var changed []filter.Entry // what comes, and what goes: it may have hidden a contradiction
 	for _, rule := range slices.Sorted(maps.Keys(come)) {
 		var gone []*filter.Entry
@@ -75,12 +75,6 @@ func (p *policy) edited(e *edit, parts []*part, addresses rules.Addresses, gener
 	}
 	if err := q.contradicted(changed); err != nil {
 		return nil, false, err
-	}
-	if len(come) == 0 { // a list that no rule uses
-		return nil, false, nil
-	}
-	for _, list := range come {
-		secures = secures || len(list) > 0 && list[0].Action == filter.Negotiate
 	}
 	if secures {
 		q.secured = q.securing()
