@@ -41,6 +41,10 @@ const (
 	TypeInteg TransformType = 3
 	TypeGroup TransformType = 4
 	TypeESN   TransformType = 5
+	// TypeADDKE1 to TypeADDKE7 are the additional key exchanges of RFC 9370.
+	// Their transform IDs are those of TypeGroup; GroupNone leaves one out.
+	TypeADDKE1 TransformType = 6
+	TypeADDKE7 TransformType = 12
 )
 
 // String returns the type's name in the IANA registry, shortened.
@@ -57,8 +61,15 @@ func (t TransformType) String() string {
 	case TypeESN:
 		return "ESN"
 	}
+	if t.Additional() {
+		return "ADDKE" + strconv.Itoa(int(t-TypeADDKE1)+1)
+	}
 	return "type " + strconv.Itoa(int(t))
 }
+
+// Additional reports whether t is one of the additional key exchanges of
+// RFC 9370.
+func (t TransformType) Additional() bool { return t >= TypeADDKE1 && t <= TypeADDKE7 }
 
 // Transform IDs by type, from the IANA registry "IKEv2 Parameters".
 const (
@@ -78,11 +89,13 @@ const (
 	IntegHMACSHA384 uint16 = 13 // HMAC-SHA2-384-192
 	IntegHMACSHA512 uint16 = 14 // HMAC-SHA2-512-256
 
-	GroupNone     uint16 = 0
-	GroupMODP2048 uint16 = 14 // RFC 3526
-	GroupP256     uint16 = 19 // RFC 5903
-	GroupP384     uint16 = 20
-	GroupX25519   uint16 = 31 // RFC 8031
+	GroupNone      uint16 = 0
+	GroupMODP2048  uint16 = 14 // RFC 3526
+	GroupP256      uint16 = 19 // RFC 5903
+	GroupP384      uint16 = 20
+	GroupX25519    uint16 = 31 // RFC 8031
+	GroupMLKEM768  uint16 = 36 // draft-ietf-ipsecme-ikev2-mlkem
+	GroupMLKEM1024 uint16 = 37
 
 	ESNNo  uint16 = 0 // 32-bit sequence numbers
 	ESNYes uint16 = 1 // 64-bit extended sequence numbers, RFC 4303 section 2.2.1
@@ -114,6 +127,8 @@ var transformNames = map[Transform]string{
 	{TypeGroup, GroupP256, 0}:           "ecp256",
 	{TypeGroup, GroupP384, 0}:           "ecp384",
 	{TypeGroup, GroupX25519, 0}:         "x25519",
+	{TypeGroup, GroupMLKEM768, 0}:       "mlkem768",
+	{TypeGroup, GroupMLKEM1024, 0}:      "mlkem1024",
 	{TypeESN, ESNNo, 0}:                 "noesn",
 	{TypeESN, ESNYes, 0}:                "esn",
 }

@@ -20,7 +20,8 @@ func TestTransformString(t *testing.T) {
 		{Transform{TypeEncr, EncrAESGCM16, 192}, "ENCR 20/192"},
 		{Transform{TypeEncr, EncrAESGCM16, 0}, "ENCR 20"},
 		{Transform{TypeGroup, 2, 0}, "KE 2"},
-		{Transform{TransformType(9), 7, 0}, "type 9 7"},
+		{Transform{TransformType(19), 7, 0}, "type 19 7"},
+		{Transform{TypeADDKE1 + 3, 7, 0}, "ADDKE4 7"},
 	}
 	for _, tt := range tests {
 		if got := tt.transform.String(); got != tt.want {

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/x509"
 	"fmt"
@@ -14,19 +15,25 @@ import (
 )
 
 // AuthMethod is one way in which both ends may prove who they are: a
-// PresharedKey or a Certificate.
+// PresharedKey or a Certificate. Sign and Verify may take long, as they may
+// ask other hosts, and are called on any goroutine; the others are quick.
 type AuthMethod interface {
 	// Identity returns what we call ourselves; claimed is Policy.LocalID.
 	Identity(claimed string, local netip.Addr) (wire.ID, error)
 	// Sign returns our AUTH payload and the certificates to send with it,
 	// our own first.
-	Sign(s Signing) (*wire.Auth, []*wire.Cert, error)
+	Sign(ctx context.Context, s Signing) (*wire.Auth, []*wire.Cert, error)
 	// Understands reports whether an AUTH payload of a method could be
 	// verified: a responder looks for the method that its peer used.
 	Understands(m wire.AuthMethod) bool
-	// Verify checks the peer's AUTH payload and returns how the peer proved
-	// itself, for PeerInfo.Auth. The error wraps ErrAuthentication.
-	Verify(v Verifying) (how string, err error)
+	// Verify checks the peer's AUTH payload and returns what the peer has
+	// proved. The error wraps ErrAuthentication.
+	Verify(ctx context.Context, v Verifying) (Proof, error)
+	// Accepts reports whether what a peer proved by another method of this host
+	// proves it by this one too: the same key, or a certificate that this
+	// method would have believed at the time given. It asks no other host. The
+	// error wraps ErrAuthentication.
+	Accepts(p Proof, now time.Time) error
 	// String names the method without its secret.
 	String() string
 }
@@ -44,44 +51,64 @@ type Verifying struct {
 	PRF    xform.PRF
 	Octets []byte
 	Auth   *wire.Auth
-	ID     wire.ID  // who the peer says it is
-	Certs  [][]byte // DER, as they came
+	ID     wire.ID      // who the peer says it is
+	Certs  []*wire.Cert // as they came
 	Now    time.Time
 }
 
+// Proof is what a peer has proved.
+type Proof struct {
+	By    AuthMethod // ours that verified it
+	ID    wire.ID
+	How   string              // for PeerInfo.Auth
+	Chain []*x509.Certificate // verified, the peer's own first; nil without a certificate
+	Until time.Time           // when it ceases to hold, as a certificate expires; zero for never
+}
+
 // Authenticate checks what a peer says and proves with whichever of the
-// methods fits. It returns that method, and how the peer proved itself. An
-// empty peerID means any identity that authenticates, and no group that it may
-// be anyone's. The error wraps ErrAuthentication.
-func Authenticate(methods []AuthMethod, peerID string, peers *PeerGroup, v Verifying) (used AuthMethod, how string, err error) {
-	if peerID != "" && !SameID(peerID, v.ID) {
-		return nil, "", fmt.Errorf("%w: the peer is %s, and the policy wants %s", ErrAuthentication, v.ID, peerID)
+// methods fits. An empty peerID means any identity that authenticates, and no
+// group that it may be anyone's. The error wraps ErrAuthentication.
+func Authenticate(ctx context.Context, methods []AuthMethod, peerID string, peers *PeerGroup, v Verifying) (Proof, error) {
+	err := checkID(peerID, v.ID)
+	if err != nil {
+		return Proof{}, err
 	}
 	err = fmt.Errorf("%w: %s used the method %d, for which the policy has nothing", ErrAuthentication, v.ID, v.Auth.Method)
 	for _, m := range methods {
 		if !m.Understands(v.Auth.Method) {
 			continue
 		}
-		if how, err = m.Verify(v); err == nil {
-			err = inGroup(m, peers, v)
+		var p Proof
+		if p, err = m.Verify(ctx, v); err == nil {
+			err = peers.admits(p)
 		}
 		if err == nil {
-			return m, how, nil
+			return p, nil
 		}
 	}
-	return nil, "", err
+	return Proof{}, err
 }
 
-// inGroup checks whether a peer whom a method has verified is of a group.
-func inGroup(m AuthMethod, peers *PeerGroup, v Verifying) error {
-	if _, ok := certificate(m); !ok || peers == nil {
-		return peers.admits(v.ID, nil)
+// Entitled checks that what a peer proved does for a rule with these methods,
+// peer-id and group. The error wraps ErrAuthentication.
+func Entitled(methods []AuthMethod, peerID string, peers *PeerGroup, p Proof, now time.Time) error {
+	if err := checkID(peerID, p.ID); err != nil {
+		return err
 	}
-	c, err := x509.ParseCertificate(v.Certs[0])
-	if err != nil {
-		return fmt.Errorf("%w: the certificate of %s: %w", ErrAuthentication, v.ID, err)
+	err := fmt.Errorf("%w: the rule has no method by which %s proved itself", ErrAuthentication, p.ID)
+	for _, m := range methods {
+		if err = m.Accepts(p, now); err == nil {
+			return peers.admits(p)
+		}
 	}
-	return peers.admits(v.ID, c)
+	return err
+}
+
+func checkID(want string, id wire.ID) error {
+	if want != "" && !SameID(want, id) {
+		return fmt.Errorf("%w: the peer is %s, and the policy wants %s", ErrAuthentication, id, want)
+	}
+	return nil
 }
 
 // SameMethods reports whether two lists hold the same keys, certificates and

@@ -2,6 +2,7 @@ package ike
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -50,7 +51,7 @@ var errNoCertificate = errors.New("the policy has authorities but no certificate
 // Sign signs with the certificate's key, as RFC 7427 says if the peer knows
 // it, and else with ECDSA as in RFC 4754. RSA without RFC 7427 means SHA-1,
 // which is refused.
-func (c Certificate) Sign(s Signing) (*wire.Auth, []*wire.Cert, error) {
+func (c Certificate) Sign(_ context.Context, s Signing) (*wire.Auth, []*wire.Cert, error) {
 	if len(c.Chain) == 0 || c.Key == nil {
 		return nil, nil, errNoCertificate
 	}
@@ -76,50 +77,75 @@ func (Certificate) Understands(m wire.AuthMethod) bool {
 
 // Verify checks the chain against our authorities at the time given, that
 // the certificate speaks for the identity, and then the signature.
-func (c Certificate) Verify(v Verifying) (string, error) {
-	if len(v.Certs) == 0 {
-		return "", fmt.Errorf("%w: %s signed, but sent no certificate", ErrAuthentication, v.ID)
+func (c Certificate) Verify(_ context.Context, v Verifying) (Proof, error) {
+	var certs [][]byte
+	for _, x := range v.Certs {
+		if x.Encoding == wire.CertX509 {
+			certs = append(certs, x.Data)
+		}
 	}
-	leaf, err := x509.ParseCertificate(v.Certs[0])
+	if len(certs) == 0 {
+		return Proof{}, fmt.Errorf("%w: %s signed, but sent no certificate", ErrAuthentication, v.ID)
+	}
+	leaf, err := x509.ParseCertificate(certs[0])
 	if err != nil {
-		return "", fmt.Errorf("%w: the certificate of %s: %w", ErrAuthentication, v.ID, err)
-	}
-	if err := c.verifyChain(leaf, v.Certs[1:], v.Now); err != nil {
-		return "", fmt.Errorf("%w: the certificate of %q: %w", ErrAuthentication, leaf.Subject, err)
-	}
-	if err := MatchID(leaf, v.ID); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrAuthentication, err)
-	}
-	if err := verifySignature(leaf.PublicKey, v.Auth, v.Octets); err != nil {
-		return "", fmt.Errorf("%w: the signature of %s: %w", ErrAuthentication, v.ID, err)
-	}
-	return "certificate " + leaf.Subject.String(), nil
-}
-
-// maxChain bounds the intermediate certificates that are looked at.
-const maxChain = 8
-
-func (c Certificate) verifyChain(leaf *x509.Certificate, rest [][]byte, now time.Time) error {
-	if c.Authorities == nil {
-		return errors.New("no authority is trusted") // a nil pool would mean those of the system
-	}
-	if err := longRSA(leaf); err != nil {
-		return err
+		return Proof{}, fmt.Errorf("%w: the certificate of %s: %w", ErrAuthentication, v.ID, err)
 	}
 	intermediates := x509.NewCertPool()
-	for _, der := range rest[:min(len(rest), maxChain)] {
+	for _, der := range certs[1:min(len(certs), 1+maxChain)] {
 		// One that does not parse is of no use, and may be of no need.
 		if x, err := x509.ParseCertificate(der); err == nil && longRSA(x) == nil {
 			intermediates.AddCert(x)
 		}
 	}
-	_, err := leaf.Verify(x509.VerifyOptions{
+	chain, err := c.verifyChain(leaf, intermediates, v.Now)
+	if err != nil {
+		return Proof{}, fmt.Errorf("%w: the certificate of %q: %w", ErrAuthentication, leaf.Subject, err)
+	}
+	if err := MatchID(leaf, v.ID); err != nil {
+		return Proof{}, fmt.Errorf("%w: %w", ErrAuthentication, err)
+	}
+	if err := verifySignature(leaf.PublicKey, v.Auth, v.Octets); err != nil {
+		return Proof{}, fmt.Errorf("%w: the signature of %s: %w", ErrAuthentication, v.ID, err)
+	}
+	return Proof{By: c, ID: v.ID, How: "certificate " + leaf.Subject.String(), Chain: chain}, nil
+}
+
+// Accepts verifies the chain against our authorities.
+func (c Certificate) Accepts(p Proof, now time.Time) error {
+	if len(p.Chain) == 0 {
+		return fmt.Errorf("%w: %s did not prove itself by a certificate", ErrAuthentication, p.ID)
+	}
+	intermediates := x509.NewCertPool()
+	for _, x := range p.Chain[1:] {
+		intermediates.AddCert(x)
+	}
+	if _, err := c.verifyChain(p.Chain[0], intermediates, now); err != nil {
+		return fmt.Errorf("%w: the certificate of %q: %w", ErrAuthentication, p.Chain[0].Subject, err)
+	}
+	return nil
+}
+
+// maxChain bounds the intermediate certificates that are looked at.
+const maxChain = 8
+
+func (c Certificate) verifyChain(leaf *x509.Certificate, intermediates *x509.CertPool, now time.Time) ([]*x509.Certificate, error) {
+	if c.Authorities == nil {
+		return nil, errors.New("no authority is trusted") // a nil pool would mean those of the system
+	}
+	if err := longRSA(leaf); err != nil {
+		return nil, err
+	}
+	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         c.Authorities,
 		Intermediates: intermediates,
 		CurrentTime:   now,
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return chains[0], nil
 }
 
 // maxRSA is the longest modulus that is worked with, in bits. Nobody vouches

@@ -1,10 +1,12 @@
 package ike
 
 import (
+	"context"
 	"crypto/hmac"
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
 	"github.com/ipsecfw/ipsecfw/ipsec/xform"
@@ -32,7 +34,7 @@ func (PresharedKey) Identity(claimed string, local netip.Addr) (wire.ID, error) 
 }
 
 // Sign returns prf(prf(secret, "Key Pad for IKEv2"), octets).
-func (k PresharedKey) Sign(s Signing) (*wire.Auth, []*wire.Cert, error) {
+func (k PresharedKey) Sign(_ context.Context, s Signing) (*wire.Auth, []*wire.Cert, error) {
 	if len(k.Secret) == 0 {
 		return nil, nil, errors.New("the preshared key is empty: write a secret into its file")
 	}
@@ -43,12 +45,20 @@ func (k PresharedKey) Sign(s Signing) (*wire.Auth, []*wire.Cert, error) {
 func (PresharedKey) Understands(m wire.AuthMethod) bool { return m == wire.AuthPSK }
 
 // Verify compares in constant time.
-func (k PresharedKey) Verify(v Verifying) (string, error) {
+func (k PresharedKey) Verify(_ context.Context, v Verifying) (Proof, error) {
 	// An empty key would let everybody in.
 	if len(k.Secret) == 0 || !hmac.Equal(k.mac(v.PRF, v.Octets), v.Auth.Data) {
-		return "", fmt.Errorf("%w: %s does not have our preshared key", ErrAuthentication, v.ID)
+		return Proof{}, fmt.Errorf("%w: %s does not have our preshared key", ErrAuthentication, v.ID)
 	}
-	return k.String(), nil
+	return Proof{By: k, ID: v.ID, How: k.String()}, nil
+}
+
+// Accepts holds for the same key.
+func (k PresharedKey) Accepts(p Proof, _ time.Time) error {
+	if x, ok := p.By.(PresharedKey); ok && len(k.Secret) > 0 && hmac.Equal(x.Secret, k.Secret) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s did not prove that it has the preshared key", ErrAuthentication, p.ID)
 }
 
 func (k PresharedKey) mac(prf xform.PRF, octets []byte) []byte {

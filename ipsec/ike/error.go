@@ -27,13 +27,30 @@ var (
 	ErrPolicyChanged  = errors.New("the rule is not what it was when this began")
 )
 
+// Side is where something is to be changed. The zero value says that it may be
+// either end.
+type Side uint8
+
+// The sides.
+const (
+	EitherSide Side = iota
+	ThisSide        // this host
+	PeerSide
+)
+
+// String returns "either end", "this host" or "the peer".
+func (s Side) String() string {
+	return [...]string{"either end", "this host", "the peer"}[min(s, PeerSide)]
+}
+
 // NegotiationError explains to an administrator why an SA did not come about.
 type NegotiationError struct {
 	Step    string // the exchange, as in "IKE_AUTH"
 	Peer    string // the peer's address
 	Offered string // what the one who asked offered; may be empty
 	Wanted  string // what the one who answered would have taken; may be empty
-	Hint    string // what to change; may be empty
+	Hint    string // the one setting to change; may be empty
+	Side    Side   // where to change it
 	Err     error  // what happened
 }
 

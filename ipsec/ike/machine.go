@@ -7,11 +7,13 @@
 package ike
 
 import (
+	"context"
 	"io"
 	"net/netip"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
 )
 
 // Machine is one IKE SA, from its first message to its deletion. It is not
@@ -42,10 +44,42 @@ type MachineConfig struct {
 	// FirstContact reports whether this host has no other IKE SA with the
 	// peer, which the initiator tells it (RFC 7296 section 2.4, INITIAL_CONTACT).
 	FirstContact func() bool
+	// Traffic returns how many packets the data path has received and sent on
+	// the Child SA with an inbound SPI; both are 0 for one that it does not
+	// have. What grows is a sign of life, or of a wish for one
+	// (RFC 7296 section 2.4). Nil means that nothing is known.
+	Traffic func(in ipsec.SPI) (received, sent uint64)
+
+	// Trace, if set, is told of every message, as soon as its contents are
+	// known. It must not keep the payloads, and must not call back.
+	Trace func(Message)
+	// KeyLog, if set, gets the secrets of every IKE SA, so that a capture can
+	// be read. It breaks all protection: it is for debugging alone.
+	KeyLog func(Secrets)
 }
 
-// Event is what happens to a machine: Datagram, Acquire, Tick, Probe,
-// RekeyChild, DeleteChild or Close.
+// Message is an IKE message for a trace, with its contents in clear.
+type Message struct {
+	At            time.Time
+	Sent          bool // or else received
+	Again         bool // it was sent or received before
+	Local, Remote netip.AddrPort
+	Header        wire.Header
+	Payloads      []wire.Payload
+	Size          int // bytes of all its datagrams
+	Fragments     int // of RFC 7383; 0 for a message in one piece
+}
+
+// Secrets are the keys of an IKE SA, as a dissector wants them
+// (RFC 7296 section 2.14). The slices are to be copied, not kept.
+type Secrets struct {
+	SPIi, SPIr             uint64
+	Encr, Integ            ipsec.Transform // Integ is zero for an AEAD
+	SKei, SKer, SKai, SKar []byte          // SKei and SKer with the salt of an AEAD
+}
+
+// Event is what happens to a machine: Datagram, Acquire, Tick, Done, Probe,
+// RekeyChild, RekeyIKE, DeleteChild or Close.
 type Event interface{ event() }
 
 // Datagram is an IKE message that arrived, without the non-ESP marker. The
@@ -78,6 +112,16 @@ type Probe struct{}
 // that is on its way already or the SA is being deleted.
 type RekeyChild struct{ InSPI ipsec.SPI }
 
+// RekeyIKE begins to replace the keys of the IKE SA, unless that is on its way
+// already.
+type RekeyIKE struct{}
+
+// Done brings the result of a Work.
+type Done struct {
+	ID     uint64
+	Result any
+}
+
 // DeleteChild removes one Child SA, named by our inbound SPI, and tells the
 // peer.
 type DeleteChild struct{ InSPI ipsec.SPI }
@@ -94,11 +138,13 @@ func (Acquire) event()     {}
 func (Tick) event()        {}
 func (Probe) event()       {}
 func (RekeyChild) event()  {}
+func (RekeyIKE) event()    {}
+func (Done) event()        {}
 func (DeleteChild) event() {}
 func (Close) event()       {}
 
-// Effect is what a machine wants done: Send, InstallChild, RemoveChild,
-// Established, Changed, Failed or Closed.
+// Effect is what a machine wants done: Send, Work, InstallChild, RemoveChild,
+// Established, Changed, Renew, Failed or Closed.
 type Effect interface{ effect() }
 
 // Send is a datagram to send, without the non-ESP marker, which the socket
@@ -139,6 +185,26 @@ type Established struct {
 // rekeyed and has new SPIs, or the peer's NAT gave it another address.
 type Changed struct{ Peer PeerInfo }
 
+// Work is what takes too long to be done between two packets: making or
+// checking a signature, looking at certificates and fetching what they need.
+// Do is called once, on any goroutine, and touches nothing of the machine; its
+// context ends when the machine is closed. The machine goes on when it gets
+// Done with the same ID. The numbers are those of one machine.
+type Work struct {
+	ID uint64
+	Do func(ctx context.Context) any
+}
+
+// Renew says that the peers have to authenticate anew, for Reason, before At:
+// another machine is to be made that asks for the same Child SAs, and this one
+// to be closed when they stand (make before break, RFC 7296 section 2.8.3).
+// At At the machine closes itself.
+type Renew struct {
+	Reason   string
+	At       time.Time
+	Children []Acquire // what to ask for
+}
+
 // Failed says that a negotiation ended without an SA. With Whole set the IKE
 // SA failed, and with it all that was asked of the machine, and Closed will
 // follow, perhaps later, as the machine still answers a peer that did not
@@ -154,6 +220,8 @@ type Failed struct {
 type Closed struct{ Reason string }
 
 func (Send) effect()         {}
+func (Work) effect()         {}
+func (Renew) effect()        {}
 func (InstallChild) effect() {}
 func (RemoveChild) effect()  {}
 func (Established) effect()  {}
@@ -173,5 +241,10 @@ type PeerInfo struct {
 	Proposal      ipsec.Proposal // what was chosen for the IKE SA
 	NATLocal      bool           // we are behind a NAT
 	NATRemote     bool           // the peer is
+	Fragmentation bool           // both ends cut large messages (RFC 7383)
+	PPK           string         // the name of the post-quantum preshared key in use, or empty (RFC 8784)
+	Childless     bool           // the peer can do without a Child SA in IKE_AUTH (RFC 6023)
+	Window        int            // how many requests the peer takes at a time
 	Since         time.Time
+	Renew         time.Time // when the peers have to authenticate anew, or zero
 }

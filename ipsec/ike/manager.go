@@ -175,17 +175,17 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-m.inbox.wake:
-			m.work()
+			m.empty()
 		case <-timer.C:
 			m.ring()
 		}
 	}
 }
 
-// work empties the inbox. What peers say goes before what packets need, of
+// empty empties the inbox. What peers say goes before what packets need, of
 // which there may be much: an answer must not come too late, or find no room
 // in the box, because of those who ask.
-func (m *Manager) work() {
+func (m *Manager) empty() {
 	mail := m.inbox.take()
 	for _, call := range mail.calls {
 		call()

@@ -118,6 +118,8 @@ func (m *Manager) carryOut(e *entry, x Effect) {
 		if m.send(x.Local, x.Remote, x.Data) {
 			e.asked = true
 		}
+	case Work:
+		m.work(e, x)
 	case InstallChild:
 		m.install(e, x)
 	case RemoveChild:

@@ -122,7 +122,7 @@ func TestManagerBegunBound(t *testing.T) {
 			at++
 			f.want("rule", peer(at))
 		}
-		f.work()
+		f.empty()
 		if n := len(f.entries) - before; n != tt.begun {
 			t.Errorf("%s: %d negotiations, want %d", tt.name, n, tt.begun)
 		}
@@ -133,7 +133,7 @@ func TestManagerBegunBound(t *testing.T) {
 		at++
 		f.want("rule", peer(at))
 	}
-	f.work()
+	f.empty()
 	if len(f.entries) != f.cfg.Begun || f.begun != f.cfg.Begun {
 		t.Errorf("%d negotiations, %d counted, want %d", len(f.entries), f.begun, f.cfg.Begun)
 	}
@@ -151,7 +151,7 @@ func TestManagerBegunBound(t *testing.T) {
 		t.Errorf("%d counted as under way when all are established", f.begun)
 	}
 	f.want("rule", peer(at))
-	f.work()
+	f.empty()
 	if f.begun != 1 {
 		t.Error("no negotiation begins though all others are established")
 	}
@@ -163,7 +163,7 @@ func TestManagerFloodEnds(t *testing.T) {
 	for i := range 300 {
 		f.want("rule", peer(i))
 	}
-	f.work()
+	f.empty()
 	f.now = f.now.Add(3 * time.Second)
 	f.ring()
 	if f.count(ErrNoIKE) != 300 || len(f.entries)+len(f.byPeer)+len(f.inbox.asked)+f.begun != 0 || f.Manager.failures.Len() != 300 {
@@ -178,7 +178,7 @@ func TestManagerFlowsBound(t *testing.T) {
 	name := func(i int) flow { return flow{fmt.Sprint(i), here, netip.MustParseAddr("203.0.113.7")} }
 	for i := range maxFlows + 100 {
 		f.want(name(i).policy, name(i).remote)
-		f.work()
+		f.empty()
 	}
 	if len(f.flows) != maxFlows || f.Manager.failures.Len() != maxFlows {
 		t.Errorf("%d flows and %d failures remembered, want %d", len(f.flows), f.Manager.failures.Len(), maxFlows)
@@ -190,7 +190,7 @@ func TestManagerFlowsBound(t *testing.T) {
 	f = newFlooded()
 	for i := range maxFlows + 100 {
 		f.want(fmt.Sprint(i), peer(1))
-		f.work()
+		f.empty()
 	}
 	if len(f.flows) != maxFlows || f.count(ErrBusy) != 100 {
 		t.Errorf("%d flows, %d refused, want %d and 100", len(f.flows), f.count(ErrBusy), maxFlows)
@@ -216,13 +216,13 @@ func TestManagerHearsFirst(t *testing.T) {
 		step func(f *flooded)
 		want []string
 	}{
-		{"an acquire", func(f *flooded) { f.want("other", peer(1)); f.work() }, []string{"ike.Acquire", "ike.Datagram", "ike.Acquire"}},
+		{"an acquire", func(f *flooded) { f.want("other", peer(1)); f.empty() }, []string{"ike.Acquire", "ike.Datagram", "ike.Acquire"}},
 		{"a tick", func(f *flooded) { f.now = f.now.Add(time.Hour); f.ring() }, []string{"ike.Acquire", "ike.Datagram"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFlooded()
 			f.want("rule", peer(1))
-			f.work()
+			f.empty()
 			f.answer(t, f.entry(t))
 			tt.step(f)
 			if !slices.Equal(f.diary, tt.want) || len(f.failures) != 0 {
@@ -249,11 +249,11 @@ func TestManagerDeaf(t *testing.T) {
 				for range n {
 					f.HandleDatagram(netip.AddrPortFrom(here, 500), netip.AddrPortFrom(peer(2), 500), []byte("noise"))
 				}
-				f.work()
+				f.empty()
 			}
 			flood(tt.before)
 			f.want("rule", peer(1))
-			f.work()
+			f.empty()
 			flood(tt.after)
 			f.now = f.now.Add(3 * time.Second)
 			f.ring()
@@ -266,7 +266,7 @@ func TestManagerDeaf(t *testing.T) {
 	t.Run("something waits", func(t *testing.T) {
 		f := newFlooded()
 		f.want("rule", peer(1))
-		f.work()
+		f.empty()
 		e := f.entry(t)
 		f.answer(t, e)
 		f.feed(e, Tick{})
@@ -280,16 +280,16 @@ func TestManagerDeaf(t *testing.T) {
 func TestManagerAsksOnce(t *testing.T) {
 	f := newFlooded()
 	f.want("rule", peer(1))
-	f.work()
+	f.empty()
 	e := f.entry(t)
 	f.want("rule", peer(1))
 	f.carryOut(e, InstallChild{SA: &ipsec.ChildSA{Policy: "rule"}})
-	f.work()
+	f.empty()
 	if !slices.Equal(f.diary, []string{"ike.Acquire"}) || len(f.flows)+len(f.inbox.asked) != 0 {
 		t.Errorf("the machine had %v; %d flows, %d asked for", f.diary, len(f.flows), len(f.inbox.asked))
 	}
 	f.want("rule", peer(1)) // the SA may not cover what comes later
-	f.work()
+	f.empty()
 	if !slices.Equal(f.diary, []string{"ike.Acquire", "ike.Acquire"}) {
 		t.Errorf("the machine had %v", f.diary)
 	}
@@ -308,7 +308,7 @@ func TestManagerLinkLocal(t *testing.T) {
 			}
 			f.HandleDatagram(netip.MustParseAddrPort("[fe80::1]:500"), netip.AddrPortFrom(a, 500), data)
 			f.HandleDatagram(netip.MustParseAddrPort("[fe80::1]:500"), netip.MustParseAddrPort("[2001:db8::1]:500"), data)
-			f.work()
+			f.empty()
 			why := f.failures[flow{"rule", here, a}]
 			if why == nil || errors.Is(why, ErrNoIKE) || len(f.entries)+len(f.flows)+len(f.inbox.asked)+len(f.diary) != 0 {
 				t.Errorf("failed with %v; %d IKE SAs, %d flows, machines had %v", why, len(f.entries), len(f.flows), f.diary)
@@ -361,7 +361,7 @@ func TestManagerNearEnds(t *testing.T) {
 			}
 			f.HandleDatagram(netip.AddrPortFrom(here, 500), netip.AddrPortFrom(peer(i/10), 500), data)
 		}
-		f.work()
+		f.empty()
 		if len(f.near) != 3 || f.near[near(peer(1))] != 10 || f.halfOpen != 30 {
 			t.Errorf("half-open: %v, %d in all, want ten of three peers", f.near, f.halfOpen)
 		}

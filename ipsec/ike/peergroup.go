@@ -22,17 +22,17 @@ type PeerGroup struct {
 	Units []string // organisational units of the certificate's subject
 }
 
-// admits checks that a peer that has proved its identity belongs to the
-// group; nil admits everybody. The certificate is the one that was verified,
-// or nil for a preshared key, with which the identity is all there is. The
-// error wraps ErrAuthentication.
-func (g *PeerGroup) admits(id wire.ID, c *x509.Certificate) error {
+// admits checks that a peer belongs to the group; nil admits everybody. With a
+// preshared key the identity is all there is. The error wraps
+// ErrAuthentication.
+func (g *PeerGroup) admits(p Proof) error {
 	if g == nil {
 		return nil
 	}
-	names, units := idNames(id), []string(nil)
-	what := fmt.Sprintf("%s, by a preshared key,", id)
-	if c != nil {
+	names, units := idNames(p.ID), []string(nil)
+	what := fmt.Sprintf("%s, by a preshared key,", p.ID)
+	if len(p.Chain) > 0 {
+		c := p.Chain[0]
 		names, units = certNames(c), c.Subject.OrganizationalUnit
 		what = fmt.Sprintf("the certificate of %q with the names %q and the units %q", c.Subject, names, units)
 	}

@@ -65,7 +65,11 @@ func TestPeerGroup(t *testing.T) {
 		{"preshared key, unit", of("a.example.com"), "a.example.com", nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := tt.group.admits(ParseID(tt.id), tt.cert)
+			proof := Proof{ID: ParseID(tt.id)}
+			if tt.cert != nil {
+				proof.Chain = []*x509.Certificate{tt.cert}
+			}
+			err := tt.group.admits(proof)
 			if (err == nil) != tt.want {
 				t.Fatalf("admits: %v, want %v", err, tt.want)
 			}
@@ -78,9 +82,9 @@ func TestPeerGroup(t *testing.T) {
 
 func TestPeerGroupSaysWho(t *testing.T) {
 	g := &PeerGroup{Name: "staff", Names: []string{"a.example.com"}}
-	err := g.admits(wire.ID{}, &x509.Certificate{
+	err := g.admits(Proof{Chain: []*x509.Certificate{{
 		DNSNames: []string{"b.example.com"}, Subject: pkix.Name{CommonName: "box", OrganizationalUnit: []string{"Sales"}},
-	})
+	}}})
 	for _, part := range []string{"b.example.com", "box", "Sales", "staff"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q does not name %s", err, part)
@@ -90,10 +94,10 @@ func TestPeerGroupSaysWho(t *testing.T) {
 	for range 5000 {
 		many.DNSNames = append(many.DNSNames, "name.example.org")
 	}
-	if n := len(g.admits(wire.ID{}, many).Error()); n > 2*maxText {
+	if n := len(g.admits(Proof{Chain: []*x509.Certificate{many}}).Error()); n > 2*maxText {
 		t.Errorf("an error of %d bytes", n)
 	}
-	if err := g.admits(wire.ID{Kind: wire.IDKeyID, Data: []byte("a.example.com")}, nil); err == nil {
+	if err := g.admits(Proof{ID: wire.ID{Kind: wire.IDKeyID, Data: []byte("a.example.com")}}); err == nil {
 		t.Error("a key ID passes for a name")
 	}
 }

@@ -46,7 +46,39 @@ type Policy struct {
 	Liveness    time.Duration // after how much silence the peer is asked whether it lives; 0 for 30 s
 	Lifetime    time.Duration // after which the IKE SA is rekeyed; 0 for no limit
 	ForceUDP    bool          // UDP encapsulation of all Child SAs even without a NAT
+
+	// Reauth is after how long the peers authenticate anew; 0 for never. What
+	// the peer says with AUTH_LIFETIME and the end of its certificate may come
+	// sooner. A responder tells the peer (RFC 4478).
+	Reauth time.Duration
+	// FragmentSize is the largest IP datagram, in bytes, with a part of a
+	// message (RFC 7383); 0 for 1280, negative to send and accept no fragments.
+	FragmentSize int
+	// Window is how many requests the peer may have under way at a time, which
+	// it is told (RFC 7296 section 2.3); 0 for 8.
+	Window int
+	// PPKs are the post-quantum preshared keys that may be shared with the
+	// peer (RFC 8784): an initiator uses the first, a responder any. With
+	// PPKRequired an IKE SA without one is refused.
+	PPKs        []PPK
+	PPKRequired bool
+	// Childless begins IKE SAs without a Child SA where the peer can, and asks
+	// for the Child SA in an exchange of its own with its own key exchange
+	// (RFC 6023).
+	Childless bool
 }
+
+// PPK is a post-quantum preshared key (RFC 8784).
+type PPK struct {
+	ID     string // by which both ends know it, never empty
+	Secret []byte // at least 32 bytes for 128 bits of security against a quantum computer
+}
+
+// String names the key without its secret.
+func (k PPK) String() string { return "PPK " + k.ID }
+
+// GoString keeps the secret out of %#v.
+func (k PPK) GoString() string { return "ike.PPK{" + k.ID + "}" }
 
 // SameMeaning reports whether two rules ask the same of a Child SA and of the
 // peer, whichever packets they are for. The name counts, as it does to those

@@ -38,6 +38,20 @@ func GenerateKey(group uint16, rand io.Reader) (PrivateKey, error) {
 	return nil, fmt.Errorf("%w %s", ErrUnsupported, ipsec.Transform{Type: ipsec.TypeGroup, ID: group})
 }
 
+// Answer makes the responder's part of a key exchange: the public value for
+// its KE payload, which is the ciphertext of a key encapsulation mechanism, and
+// the shared secret. The errors are those of GenerateKey and Shared.
+func Answer(group uint16, peer []byte, rand io.Reader) (public, shared []byte, err error) {
+	key, err := GenerateKey(group, rand)
+	if err != nil {
+		return nil, nil, err
+	}
+	if shared, err = key.Shared(peer); err != nil {
+		return nil, nil, err
+	}
+	return key.Public(), shared, nil
+}
+
 // uncompressed is what SEC 1 writes before a point's coordinates and
 // RFC 5903 does not.
 var uncompressed = []byte{4}

@@ -2,6 +2,7 @@ package iketest
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -131,6 +132,10 @@ func (h *Host) Do(m ike.Machine, ev ike.Event) error {
 	effects, err := m.Handle(h.sim.Now, ev)
 	for _, e := range effects {
 		switch e := e.(type) {
+		case ike.Work:
+			if err := h.Do(m, ike.Done{ID: e.ID, Result: e.Do(context.Background())}); err != nil {
+				h.Errors = append(h.Errors, err)
+			}
 		case ike.Send:
 			h.Sent = append(h.Sent, e)
 			h.sim.send(e.Local, e.Remote, e.Data)

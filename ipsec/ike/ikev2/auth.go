@@ -1,6 +1,7 @@
 package ikev2
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -43,7 +44,7 @@ func (t *authenticate) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, er
 		return 0, nil, false, err
 	}
 	s.peer.LocalID = id.String()
-	auth, certs, err := t.method.Sign(ike.Signing{
+	auth, certs, err := t.method.Sign(context.Background(), ike.Signing{
 		PRF: s.cur.prf, Hashes: st.hashes, Rand: s.cfg.Rand,
 		Octets: ike.SignedOctets(s.cur.prf, st.request, st.nr, s.cur.keys.pi, id),
 	})
@@ -136,23 +137,23 @@ func (s *SA) verifyPeer(ps []wire.Payload, message, nonce, skp []byte, responder
 		Octets: ike.SignedOctets(s.cur.prf, message, nonce, skp, *id),
 	}
 	for _, p := range ps {
-		if c, ok := p.(*wire.Cert); ok && c.Encoding == wire.CertX509 {
-			v.Certs = append(v.Certs, c.Data)
+		if c, ok := p.(*wire.Cert); ok {
+			v.Certs = append(v.Certs, c)
 		}
 	}
-	m, how, err := ike.Authenticate(s.cfg.Policy.Auth, s.cfg.Policy.PeerID, s.cfg.Policy.Peers, v)
+	proof, err := ike.Authenticate(context.Background(), s.cfg.Policy.Auth, s.cfg.Policy.PeerID, s.cfg.Policy.Peers, v)
 	if err != nil {
 		return nil, err
 	}
-	s.peer.RemoteID, s.peer.Auth, s.proof = id.String(), how, v
-	return m, nil
+	s.peer.RemoteID, s.peer.Auth, s.proof = id.String(), proof.How, proof
+	return proof.By, nil
 }
 
 // entitled checks that what the peer proved when the IKE SA was made does for
 // a rule, which may want other keys, authorities, names or groups than the one
 // that the peer authenticated by.
 func (s *SA) entitled(p ike.ChildPolicy) error {
-	if _, _, err := ike.Authenticate(p.Auth, p.PeerID, p.Peers, s.proof); err != nil {
+	if err := ike.Entitled(p.Auth, p.PeerID, p.Peers, s.proof, s.now); err != nil {
 		return fmt.Errorf("the rule %q wants another authentication than the one by which this peer's IKE SA was made: %w", p.Name, err)
 	}
 	return nil
@@ -212,7 +213,7 @@ func (s *SA) prove(m ike.AuthMethod) ([]wire.Payload, error) {
 	}
 	id.Responder = true
 	s.peer.LocalID = id.String()
-	auth, certs, err := m.Sign(ike.Signing{
+	auth, certs, err := m.Sign(context.Background(), ike.Signing{
 		PRF: s.cur.prf, Hashes: s.start.hashes, Rand: s.cfg.Rand,
 		Octets: ike.SignedOctets(s.cur.prf, s.start.response, s.start.ni, s.cur.keys.pr, id),
 	})

@@ -30,9 +30,9 @@ type SA struct {
 	queue         []queued
 	children      []*child
 	peer          ike.PeerInfo
-	proof         ike.Verifying // by which the peer authenticated, with its certificates
-	udp           bool          // ESP travels in UDP
-	made          int           // Child SAs that came about, replacements not counted
+	proof         ike.Proof // by which the peer authenticated
+	udp           bool      // ESP travels in UDP
+	made          int       // Child SAs that came about, replacements not counted
 
 	until  time.Time // the end of InitSent without any answer, of InitAnswered or of Refused
 	heard  time.Time // when the peer last proved to be there

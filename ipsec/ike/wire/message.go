@@ -20,10 +20,12 @@ type ExchangeType uint8
 
 // The exchanges of IKEv2.
 const (
-	IKESAInit     ExchangeType = 34
-	IKEAuth       ExchangeType = 35
-	CreateChildSA ExchangeType = 36
-	Informational ExchangeType = 37
+	IKESAInit       ExchangeType = 34
+	IKEAuth         ExchangeType = 35
+	CreateChildSA   ExchangeType = 36
+	Informational   ExchangeType = 37
+	IKEIntermediate ExchangeType = 43 // RFC 9242
+	IKEFollowupKE   ExchangeType = 44 // RFC 9370
 )
 
 // Version2 is the header's version of IKEv2: major 2, minor 0.

@@ -30,10 +30,12 @@ func (t PayloadType) String() string {
 }
 
 var exchangeNames = map[ExchangeType]string{
-	IKESAInit:     "IKE_SA_INIT",
-	IKEAuth:       "IKE_AUTH",
-	CreateChildSA: "CREATE_CHILD_SA",
-	Informational: "INFORMATIONAL",
+	IKESAInit:       "IKE_SA_INIT",
+	IKEAuth:         "IKE_AUTH",
+	CreateChildSA:   "CREATE_CHILD_SA",
+	Informational:   "INFORMATIONAL",
+	IKEIntermediate: "IKE_INTERMEDIATE",
+	IKEFollowupKE:   "IKE_FOLLOWUP_KE",
 }
 
 // String returns the RFC's name of the exchange, or its number.

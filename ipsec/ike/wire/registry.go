@@ -11,13 +11,20 @@ const (
 	IDIPv6  IDKind = 5
 	IDDN    IDKind = 9 // DER of a distinguished name
 	IDKeyID IDKind = 11
+	IDNull  IDKind = 13 // RFC 7619, without data
 )
 
 // CertEncoding is the encoding of a certificate (RFC 7296 section 3.6).
 type CertEncoding uint8
 
-// CertX509 is a DER certificate, "X.509 Certificate - Signature".
-const CertX509 CertEncoding = 4
+// Certificate encodings.
+const (
+	CertX509       CertEncoding = 4  // a DER certificate, "X.509 Certificate - Signature"
+	CertCRL        CertEncoding = 7  // a DER certificate revocation list
+	CertHashAndURL CertEncoding = 12 // SHA-1 of a DER certificate, then its URL
+	CertOCSP       CertEncoding = 14 // a DER OCSP response (RFC 4806)
+	CertRawKey     CertEncoding = 15 // a DER SubjectPublicKeyInfo (RFC 7670)
+)
 
 // Unusable stands for the ID and the KeyBits of a transform that came with an
 // attribute that is not understood, or with a Key Length that makes no sense,
@@ -37,6 +44,7 @@ const (
 	AuthECDSA256         AuthMethod = 9 // RFC 4754
 	AuthECDSA384         AuthMethod = 10
 	AuthECDSA521         AuthMethod = 11
+	AuthNull             AuthMethod = 13 // RFC 7619
 	AuthDigitalSignature AuthMethod = 14 // RFC 7427
 )
 
@@ -71,5 +79,16 @@ const (
 	RekeySA                   NotifyType = 16393
 	ESPTFCPaddingNotSupported NotifyType = 16394
 	NonFirstFragmentsAlso     NotifyType = 16395
+	SetWindowSize             NotifyType = 16385
+	HTTPCertLookupSupported   NotifyType = 16392
+	AuthLifetime              NotifyType = 16403 // RFC 4478, seconds in 4 bytes
+	ChildlessIKESupported     NotifyType = 16418 // RFC 6023
+	FragmentationSupported    NotifyType = 16430 // RFC 7383
 	SignatureHashAlgorithms   NotifyType = 16431 // RFC 7427
+	UsePPK                    NotifyType = 16435 // RFC 8784
+	PPKIdentity               NotifyType = 16436
+	NoPPKAuth                 NotifyType = 16437
+	IntermediateSupported     NotifyType = 16438 // RFC 9242
+	AdditionalKeyExchange     NotifyType = 16441 // RFC 9370
+	StateNotFound             NotifyType = 47    // RFC 9370
 )
