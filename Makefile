@@ -3,9 +3,10 @@
 GO        ?= go
 TESTFLAGS ?=
 BENCHFLAGS ?=
+FUZZTIME  ?= 60s
 UNIT       = $$($(GO) list ./... | grep -v '^github.com/ipsecfw/ipsecfw/test')
 
-.PHONY: build test setup check unit hosts bench
+.PHONY: build test setup check unit hosts fuzz bench
 
 build:
 	$(GO) build -trimpath -o ipsecfw ./cmd/ipsecfw
@@ -26,6 +27,17 @@ unit:
 # Whole daemons on hosts in network namespaces, one package at a time.
 hosts:
 	$(GO) test -count=1 -p 1 -timeout 15m $(TESTFLAGS) ./test/...
+
+# Every fuzz target there is, each for FUZZTIME. An input that makes one fail is
+# kept by go in the package's testdata/fuzz, and make unit tries it from then on.
+fuzz:
+	@for p in $(UNIT); do \
+		targets=$$($(GO) test -list '^Fuzz' $$p) || exit 1; \
+		for f in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "$$p $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 3s $$p || exit 1; \
+		done; \
+	done
 
 # What 100,000 filters cost, as root and in minutes; BENCHFLAGS=-help says what
 # can be chosen. It fails when something is not as fast as is wanted.

@@ -19,6 +19,7 @@ var Templates = []Template{
 	{"secure-server", "speaks with the hosts of its network under IPsec only", secureServer},
 	{"web-server", "HTTP for the world, SSH for the administrators, its application under IPsec", webServer},
 	{"sql-server", "queries under IPsec, from the application's servers alone", sqlServer},
+	{"partner", "our own hosts and another company's, each by its authority, with revocation", partner},
 	{"gateway", "a tunnel between two sites, and the web for its own network", gateway},
 	{"l2tp-server", "remote users' L2TP tunnels under IPsec, and what they may reach", l2tpServer},
 }
@@ -34,6 +35,8 @@ var (
 	webServer []byte
 	//go:embed sql-server.yaml
 	sqlServer []byte
+	//go:embed partner.yaml
+	partner []byte
 	//go:embed gateway.yaml
 	gateway []byte
 	//go:embed l2tp-server.yaml

@@ -73,29 +73,52 @@ func (t TransformType) Additional() bool { return t >= TypeADDKE1 && t <= TypeAD
 
 // Transform IDs by type, from the IANA registry "IKEv2 Parameters".
 const (
-	EncrAESCBC           uint16 = 12 // RFC 3602
+	Encr3DES             uint16 = 3  // 3DES in CBC mode, RFC 2451
 	EncrNull             uint16 = 11 // RFC 2410
-	EncrAESGCM16         uint16 = 20 // RFC 4106, 5282
+	EncrAESCBC           uint16 = 12 // RFC 3602
+	EncrAESCTR           uint16 = 13 // RFC 3686, 5930
+	EncrAESCCM8          uint16 = 14 // RFC 4309, 5282; the number is the ICV's length in bytes
+	EncrAESCCM12         uint16 = 15
+	EncrAESCCM16         uint16 = 16
+	EncrAESGCM8          uint16 = 18 // RFC 4106, 5282
+	EncrAESGCM12         uint16 = 19
+	EncrAESGCM16         uint16 = 20
 	EncrChaCha20Poly1305 uint16 = 28 // RFC 7634
 
 	PRFHMACSHA1   uint16 = 2
+	PRFAESXCBC    uint16 = 4 // AES-XCBC-PRF-128, RFC 4434
 	PRFHMACSHA256 uint16 = 5 // RFC 4868
 	PRFHMACSHA384 uint16 = 6
 	PRFHMACSHA512 uint16 = 7
+	PRFAESCMAC    uint16 = 8 // AES-CMAC-PRF-128, RFC 4615
 
 	IntegNone       uint16 = 0
 	IntegHMACSHA1   uint16 = 2  // HMAC-SHA1-96, RFC 2404
+	IntegAESXCBC    uint16 = 5  // AES-XCBC-MAC-96, RFC 3566
+	IntegAESCMAC    uint16 = 8  // AES-CMAC-96, RFC 4494
 	IntegHMACSHA256 uint16 = 12 // HMAC-SHA2-256-128, RFC 4868
 	IntegHMACSHA384 uint16 = 13 // HMAC-SHA2-384-192
 	IntegHMACSHA512 uint16 = 14 // HMAC-SHA2-512-256
 
-	GroupNone      uint16 = 0
-	GroupMODP2048  uint16 = 14 // RFC 3526
-	GroupP256      uint16 = 19 // RFC 5903
-	GroupP384      uint16 = 20
-	GroupX25519    uint16 = 31 // RFC 8031
-	GroupMLKEM768  uint16 = 36 // draft-ietf-ipsecme-ikev2-mlkem
-	GroupMLKEM1024 uint16 = 37
+	GroupNone          uint16 = 0
+	GroupMODP1024      uint16 = 2 // RFC 2409
+	GroupMODP1536      uint16 = 5 // RFC 3526
+	GroupMODP2048      uint16 = 14
+	GroupMODP3072      uint16 = 15
+	GroupMODP4096      uint16 = 16
+	GroupMODP6144      uint16 = 17
+	GroupMODP8192      uint16 = 18
+	GroupP256          uint16 = 19 // RFC 5903
+	GroupP384          uint16 = 20
+	GroupP521          uint16 = 21
+	GroupP224          uint16 = 26 // RFC 5114
+	GroupBrainpoolP256 uint16 = 28 // RFC 6954
+	GroupBrainpoolP384 uint16 = 29
+	GroupBrainpoolP512 uint16 = 30
+	GroupX25519        uint16 = 31 // RFC 8031
+	GroupX448          uint16 = 32
+	GroupMLKEM768      uint16 = 36 // draft-ietf-ipsecme-ikev2-mlkem
+	GroupMLKEM1024     uint16 = 37
 
 	ESNNo  uint16 = 0 // 32-bit sequence numbers
 	ESNYes uint16 = 1 // 64-bit extended sequence numbers, RFC 4303 section 2.2.1
@@ -108,36 +131,14 @@ type Transform struct {
 	KeyBits uint16 // the Key Length attribute, in bits; 0 when the attribute is absent
 }
 
-var transformNames = map[Transform]string{
-	{TypeEncr, EncrAESCBC, 128}:         "aes128",
-	{TypeEncr, EncrAESCBC, 256}:         "aes256",
-	{TypeEncr, EncrAESGCM16, 128}:       "aes128gcm16",
-	{TypeEncr, EncrAESGCM16, 256}:       "aes256gcm16",
-	{TypeEncr, EncrChaCha20Poly1305, 0}: "chacha20poly1305",
-	{TypeEncr, EncrNull, 0}:             "null",
-	{TypePRF, PRFHMACSHA1, 0}:           "prfsha1",
-	{TypePRF, PRFHMACSHA256, 0}:         "prfsha256",
-	{TypePRF, PRFHMACSHA384, 0}:         "prfsha384",
-	{TypePRF, PRFHMACSHA512, 0}:         "prfsha512",
-	{TypeInteg, IntegHMACSHA1, 0}:       "sha1",
-	{TypeInteg, IntegHMACSHA256, 0}:     "sha256",
-	{TypeInteg, IntegHMACSHA384, 0}:     "sha384",
-	{TypeInteg, IntegHMACSHA512, 0}:     "sha512",
-	{TypeGroup, GroupMODP2048, 0}:       "modp2048",
-	{TypeGroup, GroupP256, 0}:           "ecp256",
-	{TypeGroup, GroupP384, 0}:           "ecp384",
-	{TypeGroup, GroupX25519, 0}:         "x25519",
-	{TypeGroup, GroupMLKEM768, 0}:       "mlkem768",
-	{TypeGroup, GroupMLKEM1024, 0}:      "mlkem1024",
-	{TypeESN, ESNNo, 0}:                 "noesn",
-	{TypeESN, ESNYes, 0}:                "esn",
-}
-
 // String returns the keyword that a rule file uses for the transform, or
 // its numbers when it has none.
 func (t Transform) String() string {
-	if s, ok := transformNames[t]; ok {
-		return s
+	if k, ok := lookup(t); ok {
+		if t.Type.Additional() {
+			return fmt.Sprintf("ke%d_%s", t.Type-TypeADDKE1+1, k.name)
+		}
+		return k.name
 	}
 	if t.KeyBits != 0 {
 		return fmt.Sprintf("%s %d/%d", t.Type, t.ID, t.KeyBits)
@@ -146,9 +147,23 @@ func (t Transform) String() string {
 }
 
 // AEAD reports whether t is an encryption transform that brings its own
-// integrity (RFC 5282, RFC 7634); a proposal with it has no INTEG transform.
+// integrity (RFC 4106, RFC 4309, RFC 5282, RFC 7634); a proposal with it has
+// no INTEG transform.
 func (t Transform) AEAD() bool {
-	return t.Type == TypeEncr && (t.ID == EncrAESGCM16 || t.ID == EncrChaCha20Poly1305)
+	if t.Type != TypeEncr {
+		return false
+	}
+	switch t.ID {
+	case EncrAESGCM8, EncrAESGCM12, EncrAESGCM16, EncrAESCCM8, EncrAESCCM12, EncrAESCCM16, EncrChaCha20Poly1305:
+		return true
+	}
+	return false
+}
+
+// PostQuantum reports whether t is a key exchange that is meant to withstand a
+// quantum computer, as an initial or as an additional one.
+func (t Transform) PostQuantum() bool {
+	return (t.Type == TypeGroup || t.Type.Additional()) && (t.ID == GroupMLKEM768 || t.ID == GroupMLKEM1024)
 }
 
 // Proposal is one choice that a peer offers: for each transform type the

@@ -17,11 +17,21 @@ func TestTransformString(t *testing.T) {
 		{Transform{TypeInteg, IntegHMACSHA256, 0}, "sha256"},
 		{Transform{TypeGroup, GroupX25519, 0}, "x25519"},
 		{Transform{TypeESN, ESNNo, 0}, "noesn"},
-		{Transform{TypeEncr, EncrAESGCM16, 192}, "ENCR 20/192"},
+		{Transform{TypeEncr, EncrAESCCM12, 192}, "aes192ccm12"},
+		{Transform{TypeEncr, EncrAESCTR, 128}, "aes128ctr"},
+		{Transform{TypeEncr, Encr3DES, 0}, "3des"},
+		{Transform{TypeInteg, IntegAESXCBC, 0}, "aesxcbc"},
+		{Transform{TypeGroup, GroupMODP8192, 0}, "modp8192"},
+		{Transform{TypeGroup, GroupNone, 0}, "none"},
+		{Transform{TypeGroup, 35, 0}, "mlkem512"},
+		{Transform{TypeEncr, EncrAESGCM16, 512}, "ENCR 20/512"},
 		{Transform{TypeEncr, EncrAESGCM16, 0}, "ENCR 20"},
-		{Transform{TypeGroup, 2, 0}, "KE 2"},
+		{Transform{TypeGroup, 40, 0}, "KE 40"},
+		{Transform{TypeADDKE1, GroupMLKEM768, 0}, "ke1_mlkem768"},
+		{Transform{TypeADDKE7, GroupNone, 0}, "ke7_none"},
 		{Transform{TransformType(19), 7, 0}, "type 19 7"},
 		{Transform{TypeADDKE1 + 3, 7, 0}, "ADDKE4 7"},
+		{Transform{TypeADDKE1 + 3, 32, 0}, "ke4_x448"},
 	}
 	for _, tt := range tests {
 		if got := tt.transform.String(); got != tt.want {
@@ -31,12 +41,115 @@ func TestTransformString(t *testing.T) {
 }
 
 func TestTransformNamesAreUnique(t *testing.T) {
-	of := map[string]Transform{}
-	for tr, name := range transformNames {
-		if other, ok := of[name]; ok {
-			t.Errorf("%q names %+v and %+v", name, tr, other)
+	type key struct {
+		of   TransformType
+		name string
+	}
+	names, numbers := map[key]Transform{}, map[Transform]bool{}
+	for _, k := range append(slices.Clone(supported), foreign...) {
+		if other, ok := names[key{k.transform.Type, k.name}]; ok {
+			t.Errorf("%q names %+v and %+v", k.name, k.transform, other)
 		}
-		of[name] = tr
+		if numbers[k.transform] {
+			t.Errorf("%+v stands twice", k.transform)
+		}
+		names[key{k.transform.Type, k.name}], numbers[k.transform] = k.transform, true
+	}
+	// Keywords of different types stand beside each other in a proposal.
+	of := map[string]Transform{}
+	for _, k := range supported {
+		if other, ok := of[k.name]; ok {
+			t.Errorf("%q names %+v and %+v", k.name, k.transform, other)
+		}
+		of[k.name] = k.transform
+	}
+}
+
+func TestTransforms(t *testing.T) {
+	for _, tt := range []struct {
+		of          TransformType
+		first, last string
+		n           int
+	}{
+		{TypeEncr, "aes256gcm16", "3des", 26},
+		{TypePRF, "prfsha256", "prfsha1", 6},
+		{TypeInteg, "sha256", "sha1", 6},
+		{TypeGroup, "x25519", "none", 19},
+		{TypeESN, "esn", "noesn", 2},
+		{TypeADDKE1, "ke1_x25519", "ke1_none", 19},
+		{TypeADDKE7, "ke7_x25519", "ke7_none", 19},
+	} {
+		ts := Transforms(tt.of)
+		if len(ts) != tt.n || ts[0].String() != tt.first || ts[len(ts)-1].String() != tt.last {
+			t.Errorf("%s: %d from %s to %s", tt.of, len(ts), ts[0], ts[len(ts)-1])
+		}
+		weak := false
+		for _, x := range ts {
+			if x.Type != tt.of {
+				t.Errorf("%s among those of %s", x, tt.of)
+			}
+			if _, w := x.Weak(); w {
+				weak = true
+			} else if weak && x.ID != GroupNone {
+				t.Errorf("%s stands after a weak one", x)
+			}
+		}
+	}
+	if ts := Transforms(TransformType(13)); ts != nil {
+		t.Errorf("transforms of an unknown type: %v", ts)
+	}
+}
+
+func TestWeak(t *testing.T) {
+	for _, tt := range []struct {
+		transform Transform
+		weak      bool
+	}{
+		{Transform{TypeEncr, EncrAESGCM16, 128}, false},
+		{Transform{TypeEncr, EncrAESGCM12, 256}, false},
+		{Transform{TypeEncr, EncrAESGCM8, 256}, true},
+		{Transform{TypeEncr, EncrAESCCM8, 192}, true},
+		{Transform{TypeEncr, EncrAESCBC, 128}, false},
+		{Transform{TypeEncr, EncrAESCTR, 128}, false},
+		{Transform{TypeEncr, Encr3DES, 0}, true},
+		{Transform{TypeEncr, EncrNull, 0}, true},
+		{Transform{TypePRF, PRFHMACSHA1, 0}, true},
+		{Transform{TypePRF, PRFAESXCBC, 0}, false},
+		{Transform{TypeInteg, IntegHMACSHA1, 0}, true},
+		{Transform{TypeInteg, IntegAESCMAC, 0}, false},
+		{Transform{TypeInteg, IntegNone, 0}, false},
+		{Transform{TypeGroup, GroupMODP1024, 0}, true},
+		{Transform{TypeGroup, GroupMODP1536, 0}, true},
+		{Transform{TypeGroup, GroupMODP2048, 0}, false},
+		{Transform{TypeGroup, GroupP224, 0}, true},
+		{Transform{TypeGroup, 22, 0}, true},
+		{Transform{TypeGroup, GroupMLKEM768, 0}, false},
+		{Transform{TypeADDKE1, GroupMODP1024, 0}, true},
+		{Transform{TypeADDKE1, GroupNone, 0}, false},
+		{Transform{TypeESN, ESNNo, 0}, false},
+		{Transform{TypeGroup, 999, 0}, false},
+	} {
+		why, weak := tt.transform.Weak()
+		if weak != tt.weak || (why != "") != weak {
+			t.Errorf("%s: %q, %v", tt.transform, why, weak)
+		}
+	}
+}
+
+func TestPostQuantum(t *testing.T) {
+	for _, tt := range []struct {
+		transform Transform
+		want      bool
+	}{
+		{Transform{TypeGroup, GroupMLKEM768, 0}, true},
+		{Transform{TypeADDKE7, GroupMLKEM1024, 0}, true},
+		{Transform{TypeADDKE1, GroupX25519, 0}, false},
+		{Transform{TypeADDKE1, GroupNone, 0}, false},
+		{Transform{TypeEncr, GroupMLKEM768, 0}, false}, // another registry
+	} {
+		if got := tt.transform.PostQuantum(); got != tt.want {
+			t.Errorf("%s: %v", tt.transform, got)
+		}
 	}
 }
 
@@ -47,7 +160,14 @@ func TestAEAD(t *testing.T) {
 	}{
 		{Transform{TypeEncr, EncrAESGCM16, 128}, true},
 		{Transform{TypeEncr, EncrChaCha20Poly1305, 0}, true},
+		{Transform{TypeEncr, EncrAESGCM8, 192}, true},
+		{Transform{TypeEncr, EncrAESGCM12, 128}, true},
+		{Transform{TypeEncr, EncrAESCCM8, 256}, true},
+		{Transform{TypeEncr, EncrAESCCM12, 256}, true},
+		{Transform{TypeEncr, EncrAESCCM16, 256}, true},
 		{Transform{TypeEncr, EncrAESCBC, 128}, false},
+		{Transform{TypeEncr, EncrAESCTR, 128}, false},
+		{Transform{TypeEncr, Encr3DES, 0}, false},
 		{Transform{TypeEncr, EncrNull, 0}, false},
 		{Transform{TypeGroup, EncrAESGCM16, 0}, false}, // group 20 is P-384
 		{Transform{}, false},

@@ -3,6 +3,7 @@ package nfq
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/packet"
@@ -61,8 +62,13 @@ func (in *Inbound) Receive(buf []byte, offset int, local, remote netip.AddrPort,
 		return
 	}
 	clear, ok := in.unwrap(buf, offset+cap(pkt)-cap(payload), payload, next, sa, local, remote, trafficClass)
-	if !ok || !in.allowed(clear, sa, link) {
+	if !ok || packet.Parse(clear, &in.p) != nil {
 		e.Counters.InMismatch.Add(1)
+		return
+	}
+	if !in.allowed(sa, link) {
+		e.Counters.InMismatch.Add(1)
+		in.disagree(sa, remote.Addr())
 		return
 	}
 	clear = clear[:in.p.Len]
@@ -70,6 +76,22 @@ func (in *Inbound) Receive(buf []byte, offset int, local, remote netip.AddrPort,
 		packet.ClampMSS(clear, &in.p, maxSegment(sa.maxPayload(in.p.HeaderLen)))
 	}
 	in.merge.Add(clear, in.inject)
+}
+
+// disagreeEvery is how often the log is told of packets that do not belong to
+// an SA, in seconds.
+const disagreeEvery = 60
+
+// disagree tells the log of a packet that its sender put under an SA, and that
+// is dropped here: the two hosts have different filters.
+func (in *Inbound) disagree(sa *SA, peer netip.Addr) {
+	now, last := time.Now().Unix(), sa.disagreed.Load()
+	if now-last < disagreeEvery || !sa.disagreed.CompareAndSwap(last, now) {
+		return
+	}
+	in.engine.cfg.Log.Info("a packet under an SA is dropped: by the filters of this host it is none of the SA's rule",
+		"peer", peer, "rule", sa.Policy, "from", in.p.Src, "from-port", in.p.SrcPort, "to", in.p.Dst, "to-port", in.p.DstPort, "protocol", in.p.Protocol,
+		"hint", "make the filters of both ends cover the same packets: see ipsecfw explain at each")
 }
 
 // unwrap makes a clear IP packet of what an ESP packet held: in tunnel mode it
@@ -96,9 +118,9 @@ func (in *Inbound) unwrap(buf []byte, at int, payload []byte, next uint8, sa *SA
 // allowed judges a packet that was opened: by the selectors of its SA, and by
 // the SPD, which must want it protected under the SA's rule (RFC 4301 section
 // 5.2), or ask for nothing if the SA is one of the default response.
-func (in *Inbound) allowed(clear []byte, sa *SA, link int) bool {
+func (in *Inbound) allowed(sa *SA, link int) bool {
 	e := in.engine
-	if packet.Parse(clear, &in.p) != nil || !sa.admits(&in.p) {
+	if !sa.admits(&in.p) {
 		return false
 	}
 	spd := e.spd.Load()

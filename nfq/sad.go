@@ -19,6 +19,8 @@ type SA struct {
 	In      Opener
 	PathMTU int // of the path between the outer addresses, in bytes of IP packet
 	Since   time.Time
+
+	disagreed atomic.Int64 // when the log was last told of a packet that does not belong, in Unix seconds
 }
 
 // maxOuter is the largest ESP packet that the SA's path takes whole, when the

@@ -22,9 +22,10 @@ type Action struct {
 // Negotiate is how an action protects what its filters match.
 type Negotiate struct {
 	Mode            ipsec.Mode
-	Methods         []Method // the preferred first; at least one
+	Methods         []Method // the preferred first; nil for those of the suite
 	ESN             bool     // offer extended sequence numbers
-	PFS             []string // key exchange groups of every Child SA, by keyword; empty for keys from the IKE SA's
+	PFS             bool     // every Child SA has a key exchange of its own, by the groups of the IKE proposals
+	PFSGroups       []string // likewise by these, each a keyword, and with additional key exchanges joined by "-"; not with PFS
 	Lifetime        time.Duration
 	LifetimeBytes   uint64 // 0 for no limit
 	AcceptUnsecured bool   // what comes in clear is let in, and answered under IPsec
@@ -43,7 +44,7 @@ type Fallback struct {
 func defaultFallback() *Fallback { return &Fallback{After: 3 * time.Second, For: 5 * time.Minute} }
 
 func defaultNegotiate() Negotiate {
-	return Negotiate{Mode: ipsec.Transport, Methods: defaultMethods(), ESN: true, Lifetime: defaultLifetime}
+	return Negotiate{Mode: ipsec.Transport, ESN: true, Lifetime: defaultLifetime}
 }
 
 // builtIn are the names of the actions that every file has.

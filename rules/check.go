@@ -41,6 +41,7 @@ func (r *reader) check(f *File, root *node) {
 	if f.Response != nil {
 		c.checkResponse(f.Response, root.get(DefaultResponseRule))
 	}
+	c.checkAlgorithms(f, root)
 	r.checkSets(f, c.known["address-sets"])
 	if len(r.list) > 0 {
 		return
@@ -106,10 +107,15 @@ func (c *checker) checkPeers(rule *Rule, n *node) {
 	if auth == nil && n.first("authentication") < 0 {
 		c.report(n.at, fmt.Sprintf("rule %q negotiates and has no way to authenticate", rule.Name), "add "+writeAuth)
 	}
+	for _, k := range []string{"peer-id", "peers"} {
+		if at := n.get(k); at != nil && slices.ContainsFunc(rule.Authentication, func(a Authentication) bool { return a.Anonymous.Peer() }) {
+			c.report(at.at, fmt.Sprintf("%q keeps out every peer that proves nothing, and the rule lets peers be anonymous", k), fmt.Sprintf("remove %q, or \"anonymous\"", k))
+		}
+	}
 	if !c.defined(n, "peers", rule.Peers, "peer group", "peers") || auth == nil || len(rule.Authentication) == 0 {
 		return
 	}
-	if !slices.ContainsFunc(rule.Authentication, func(a Authentication) bool { return a.Certificate != nil }) {
+	if !slices.ContainsFunc(rule.Authentication, func(a Authentication) bool { return a.Certificate != nil || a.RawKey != nil }) {
 		c.report(n.get("peers").at, `"peers" are known by their certificates, and the rule does not authenticate by certificate`, "add certificate: {authority: PATH, own: PATH, key: PATH} to authentication, or write peer-id")
 	}
 }

@@ -54,37 +54,12 @@ type Rule struct {
 	Authentication []Authentication
 	OwnID, PeerID  string              // identities to claim and to expect; empty for those that follow from addresses and certificates
 	Peers          string              // the name of a PeerGroup; empty for whoever authenticates
+	Exchange       Exchange            // what of the key exchange is otherwise with the rule's peers than the file says
+	Legacy         bool                // weak algorithms are good enough
 	Connections    []filter.Connection // on which interfaces; empty for all
 	Forward        bool                // for what the host forwards, and not its own packets
 	Enabled        bool
 	Position       Position
-}
-
-// Authentication is one way to prove who we are: by certificate or by
-// preshared key. Exactly one of the two is not nil.
-type Authentication struct {
-	Certificate  *Certificate
-	PresharedKey *PresharedKey
-}
-
-// Certificate names the files of authentication by certificate.
-type Certificate struct {
-	Authority string // certificates of the authorities that we believe, PEM
-	Own       string // our own certificate, then any intermediate ones, PEM
-	Key       string // the private key of the first certificate, PEM
-}
-
-// PresharedKey names the file of a secret that both ends know.
-type PresharedKey struct{ File string }
-
-// KeyExchange is what holds for IKE with every peer.
-type KeyExchange struct {
-	Proposals    []string // IKE proposals, each of keywords joined by "-"; empty for the default
-	Lifetime     time.Duration
-	Liveness     time.Duration // how long a peer may be silent before it is asked
-	Children     int           // how many Child SAs an IKE SA has at most, rekeyed ones not counted; 0 for any number
-	MasterKeyPFS bool          // each Child SA has an IKE SA of its own
-	Versions     []int         // of IKE, the preferred first
 }
 
 // What a file means that does not say.

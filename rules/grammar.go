@@ -136,6 +136,18 @@ func word[T any](known []string, set func(into *T, word string)) value[T] {
 	}
 }
 
+// count is a number from lo to hi, both inclusive.
+func count[T any](lo, hi int, of func(*T) *int) value[T] {
+	return value[T]{
+		read: func(r *reader, n *node, k keyed, into *T) {
+			if v, ok := r.readNumber(n, k.name, lo, hi); ok {
+				*of(into) = v
+			}
+		},
+		describe: func(*definitions) *schema { return numbers(int64(lo), int64(hi)) },
+	}
+}
+
 // duration is a time in whole seconds from lo to hi, both inclusive.
 func duration[T any](lo, hi time.Duration, of func(*T) *time.Duration) value[T] {
 	return value[T]{

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,38 +17,49 @@ type Method struct {
 	LifetimeBytes uint64        // 0 for that of the action
 }
 
-// defaultESP are the methods of an action that names none.
-var defaultESP = []string{"aes256gcm16", "chacha20poly1305", "aes128gcm16"}
-
-func defaultMethods() []Method {
-	out := make([]Method, len(defaultESP))
-	for i, word := range defaultESP {
-		out[i].ESP = word
+// espCiphers are the keywords of ciphers that bring their own integrity, and
+// of those that do not.
+func espCiphers() (aead, plain []string) {
+	for _, t := range ipsec.Transforms(ipsec.TypeEncr) {
+		if t.AEAD() {
+			aead = append(aead, t.String())
+		} else {
+			plain = append(plain, t.String())
+		}
 	}
-	return out
+	return aead, plain
 }
 
 // espWords are the ESP protections that a file may name.
 func espWords() []string {
-	words := keywords(aeadCiphers)
-	for _, c := range cbcCiphers {
-		for _, i := range integs {
-			words = append(words, c.String()+"-"+i.String())
+	words, plain := espCiphers()
+	for _, c := range plain {
+		for _, i := range keywords(ipsec.TypeInteg) {
+			words = append(words, c+"-"+i)
 		}
 	}
 	return words
 }
 
+// espPattern is a regular expression for ESP protections. Under AH a cipher
+// may do without integrity.
+func espPattern(underAH bool) string {
+	aead, plain := espCiphers()
+	may := ""
+	if underAH {
+		may = "?"
+	}
+	return fmt.Sprintf("^(%s|(%s)(-(%s))%s)$", strings.Join(aead, "|"), strings.Join(plain, "|"), strings.Join(keywords(ipsec.TypeInteg), "|"), may)
+}
+
 var methodKeys = table[Method]{
 	{name: "esp", about: "a cipher, with an integrity if it has none of its own", write: "esp: aes256gcm16, or esp: aes256-sha256",
 		value: value[Method]{
-			read: func(r *reader, n *node, k keyed, m *Method) { m.ESP, _ = r.readScalar(n, k.name, k.write) },
-			describe: func(*definitions) *schema {
-				return enum(append(espWords(), keywords(cbcCiphers)...)...)
-			},
+			read:     func(r *reader, n *node, k keyed, m *Method) { m.ESP, _ = r.readScalar(n, k.name, k.write) },
+			describe: func(*definitions) *schema { return pattern(espPattern(true)) },
 		}},
 	{name: "ah", about: "an integrity for the whole packet; not carried out by this version", write: "ah: sha256",
-		value: word(keywords(integs), func(m *Method, word string) { m.AH = word })},
+		value: word(keywords(ipsec.TypeInteg), func(m *Method, word string) { m.AH = word })},
 	{name: "lifetime", about: "after which the keys are replaced; the action's if missing", write: "lifetime: 1h",
 		value: duration(time.Second, maxLifetime, func(m *Method) *time.Duration { return &m.Lifetime })},
 	{name: "lifetime-bytes", about: "after how many bytes the keys are replaced; the action's if missing", write: "lifetime-bytes: 10GB",
@@ -70,7 +80,7 @@ func methods[T any](of func(*T) *[]Method) value[T] {
 		describe: func(d *definitions) *schema {
 			long := methodKeys.describe(d)
 			long.MinFields = 1
-			return listOf(either(enum(espWords()...), long))
+			return listOf(either(pattern(espPattern(false)), long))
 		},
 	}
 }
@@ -85,7 +95,7 @@ func (r *reader) readMethod(n *node) (Method, bool) {
 			return m, false
 		}
 		if esp = n.get("esp"); esp == nil && m.AH == "" {
-			r.report(n.at, "a method has no protection", "add esp: aes256gcm16, or another of "+oneOf(espWords()))
+			r.report(n.at, "a method has no protection", "add esp: aes256gcm16, or "+otherESP)
 			return m, false
 		}
 	} else {
@@ -117,48 +127,37 @@ func insteadOfAH(m Method) string {
 // parseESP returns the transforms of an ESP protection: the keyword of a
 // cipher, and behind a "-" that of an integrity. Under AH a cipher may do
 // without.
+//
+// Its hints name the common ones.
 func parseESP(text string, underAH bool) (ts []ipsec.Transform, problem, hint string) {
 	word, integ, has := strings.Cut(text, "-")
-	cipher, ok := keyword(word, slices.Concat(aeadCiphers, cbcCiphers))
-	known := espWords()
+	cipher, ok := keyword(word, ipsec.TypeEncr)
 	if !ok {
-		return nil, fmt.Sprintf("unknown ESP method %q", text), didYouMean(text, known, "write "+oneOf(known))
+		return nil, fmt.Sprintf("unknown ESP method %q", text), meant(text, espWords(), "write aes256gcm16, or "+otherESP)
 	}
 	ts = []ipsec.Transform{cipher}
 	if !has {
 		if !cipher.AEAD() && !underAH {
-			return nil, fmt.Sprintf("ESP method %q has no integrity", text), fmt.Sprintf("write %s-%s", text, integs[0])
+			return nil, fmt.Sprintf("ESP method %q has no integrity", text), fmt.Sprintf("write %s-sha256", text)
 		}
 		return ts, "", ""
 	}
-	t, ok := keyword(integ, integs)
+	t, ok := keyword(integ, ipsec.TypeInteg)
 	switch {
 	case !ok:
-		return nil, fmt.Sprintf("unknown integrity %q in ESP method %q", integ, text), didYouMean(integ, keywords(integs), "write "+oneOf(keywords(integs)))
+		return nil, fmt.Sprintf("unknown integrity %q in ESP method %q", integ, text), meant(integ, keywords(ipsec.TypeInteg), "write "+oneOf(keywords(ipsec.TypeInteg)))
 	case cipher.AEAD():
 		return nil, fmt.Sprintf("ESP method %q has integrity twice: by its cipher and by %s", text, integ), "write " + word
 	}
 	return append(ts, t), "", ""
 }
 
-// proposals returns what IKE offers for the methods of an action. With ESN it
-// offers extended sequence numbers first and plain ones for peers without
-// them.
-func (n *Negotiate) proposals() []ipsec.Proposal {
-	var out []ipsec.Proposal
-	for _, m := range n.Methods {
-		ts, _, _ := parseESP(m.ESP, false) // Parse lets no other pass
-		for _, word := range n.PFS {
-			group, _ := keyword(word, groups)
-			ts = append(ts, group)
-		}
-		if n.ESN {
-			ts = append(ts, ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.ESNYes})
-		}
-		ts = append(ts, ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.ESNNo})
-		out = append(out, ipsec.Proposal{Number: uint8(len(out) + 1), Protocol: ipsec.ProtoESP, Transforms: ts})
-	}
-	return out
+const otherESP = `another cipher, as in chacha20poly1305, or a cipher with an integrity, as in aes256-sha256; "ipsecfw schema" has all keywords`
+
+// transforms returns what protects packets.
+func (m Method) transforms() []ipsec.Transform {
+	ts, _, _ := parseESP(m.ESP, false) // Parse lets no other pass
+	return ts
 }
 
 func printMethod(m Method) string {

@@ -22,13 +22,13 @@ var negotiateKeys = table[Negotiate]{
 		value: word([]string{"transport", "tunnel"}, func(n *Negotiate, word string) {
 			n.Mode = map[string]ipsec.Mode{"transport": ipsec.Transport, "tunnel": ipsec.Tunnel}[word] // 0 when it is wrong already
 		})},
-	{name: "methods", about: "security methods, the preferred first", write: writeMethods, formerly: "proposals",
+	{name: "methods", about: "security methods, the preferred first; those of the suite if missing", write: writeMethods, formerly: "proposals",
 		value: methods(func(n *Negotiate) *[]Method { return &n.Methods })},
 	{name: "pfs", about: "whether every SA has a key exchange of its own, or by which groups; false if missing", write: "pfs: true, or pfs: [x25519, ecp384]",
 		value: value[Negotiate]{
-			read: func(r *reader, n *node, k keyed, into *Negotiate) { into.PFS = r.readPFS(n, k) },
+			read: func(r *reader, n *node, k keyed, into *Negotiate) { r.readPFS(n, k, into) },
 			describe: func(*definitions) *schema {
-				return either(&schema{Type: "boolean"}, listOf(enum(keywords(groups)...)))
+				return either(&schema{Type: "boolean"}, listOf(pattern(pfsPattern())))
 			},
 		}},
 	{name: "accept-unsecured", about: "whether what comes in clear is let in, and answered under IPsec; false if missing", write: "accept-unsecured: true, or remove the key",
@@ -80,26 +80,6 @@ func (r *reader) readNegotiate(n *node) Negotiate {
 		}
 	}
 	return out
-}
-
-// readPFS returns the groups of the key exchange that every SA has of its own.
-func (r *reader) readPFS(n *node, k keyed) []string {
-	switch {
-	case n.isBool() && n.text == "true":
-		return keywords(groups)
-	case n.isBool():
-		return nil
-	case n.kind != sequence:
-		r.report(n.at, `"pfs" is neither true, false nor a list of groups`, "write "+k.write)
-		return nil
-	}
-	known := keywords(groups)
-	return r.readTexts(n, k, func(text string) (string, string, string) {
-		if _, ok := keyword(text, groups); ok {
-			return text, "", ""
-		}
-		return "", fmt.Sprintf("unknown key exchange group %q", text), didYouMean(text, known, "write "+oneOf(known))
-	})
 }
 
 var fallbackKeys = table[Fallback]{

@@ -28,7 +28,7 @@ func (r *reader) readFile(root *node) *File {
 	f := &File{
 		Exemptions:  exemptionLevels[defaultExemptions],
 		Startup:     Startup{Mode: BootStateful},
-		KeyExchange: KeyExchange{Lifetime: defaultIKELifetime, Liveness: defaultLiveness, Versions: []int{2}},
+		KeyExchange: defaultKeyExchange(),
 	}
 	if fileKeys.read(r, root, "the file", f) {
 		r.check(f, root)

@@ -170,7 +170,7 @@ func TestPayroll(t *testing.T) {
 	if n.Rule != "staff" || n.Mode != ipsec.Transport || n.Lifetime != time.Hour || n.ForceUDP || n.Position != "payroll.yaml:21:5" || len(n.Auth) != 2 {
 		t.Errorf("negotiation %+v", n)
 	}
-	if c := n.Auth[0].Certificate; c == nil || *c != (Certificate{"ca.pem", "host.pem", "host.key"}) || n.Auth[1].PresharedKey.File != "psk" {
+	if c := n.Auth[0].Certificate; c == nil || !reflect.DeepEqual(c, &Certificate{Authorities: []string{"ca.pem"}, Own: "host.pem", Key: "host.key"}) || n.Auth[1].PresharedKey.File != "psk" {
 		t.Errorf("authentication %+v", n.Auth)
 	}
 }
@@ -183,7 +183,7 @@ func TestFull(t *testing.T) {
 		len(n.Proposals) != 1 || n.Proposals[0].String() != "ESP:aes128gcm16-noesn" {
 		t.Errorf("negotiation %+v", n)
 	}
-	if six := f.Negotiations()["six"]; len(six.Proposals) != 3 || six.Mode != ipsec.Transport {
+	if six := f.Negotiations()["six"]; len(six.Proposals) != 2 || six.Mode != ipsec.Transport {
 		t.Errorf("negotiation by default %+v", six)
 	}
 	actions := map[string]filter.Action{}
@@ -193,25 +193,12 @@ func TestFull(t *testing.T) {
 	if actions["no telnet"] != filter.Block || actions["pings"] != filter.Permit {
 		t.Errorf("actions %v", actions)
 	}
-	ike := f.IKE()
-	if len(ike) != 2 || ike[0].String() != "IKE:aes256gcm16-prfsha384-ecp384" ||
+	ike := f.KeyExchange.ike()
+	if len(ike) != 2 || ike[0].String() != "IKE:aes256gcm16-prfsha384-ecp384-ke1_mlkem1024-ke1_none" ||
 		ike[1].String() != "IKE:aes256-aes128-prfsha256-prfsha512-sha256-sha512-x25519-modp2048" || ike[1].Number != 2 {
 		t.Errorf("IKE proposals %v", ike)
 	}
 	if f.KeyExchange.Lifetime != 4*time.Hour || f.KeyExchange.Liveness != 10*time.Second {
-		t.Errorf("key exchange %+v", f.KeyExchange)
-	}
-}
-
-func TestDefaultKeyExchange(t *testing.T) {
-	f := mustParse(t, "minimal.yaml", read(t, "testdata/good/minimal.yaml"))
-	ike := f.IKE()
-	if len(ike) != 2 ||
-		ike[0].String() != "IKE:aes256gcm16-aes128gcm16-chacha20poly1305-prfsha256-prfsha384-prfsha512-x25519-ecp256-modp2048-ecp384" ||
-		ike[1].String() != "IKE:aes256-aes128-prfsha256-prfsha384-prfsha512-sha256-sha384-sha512-x25519-ecp256-modp2048-ecp384" {
-		t.Errorf("IKE proposals %v", ike)
-	}
-	if f.KeyExchange.Lifetime != 8*time.Hour || f.KeyExchange.Liveness != 30*time.Second {
 		t.Errorf("key exchange %+v", f.KeyExchange)
 	}
 }

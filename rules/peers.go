@@ -2,71 +2,100 @@ package rules
 
 import (
 	"fmt"
-	"slices"
 	"strings"
+
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 )
 
-// PeerGroup is peers that share a name, by what their certificates say. A
-// peer is of the group if its certificate bears one of the names, or one of
-// the organisational units.
+// PeerGroup is peers that share a name: those that are among some members and
+// not among others.
 type PeerGroup struct {
-	Name     string
-	Names    []string // DNS names and e-mail addresses in lower case; "*" may stand for the first label of a name
-	Units    []string // organisational units of the subject
+	Name string
+	Members
+	Except   Members
 	Position Position
 }
 
-// Contains reports whether a peer is of the group, by the alternative names
-// (DNS names and e-mail addresses) and the organisational units of the
-// subject that stand in its certificate. Names are compared without regard to
-// case. A wildcard stands for exactly one label (RFC 6125 section 6.4.3), and
-// one in a certificate is no name.
-func (g *PeerGroup) Contains(names, units []string) bool {
-	if slices.ContainsFunc(units, func(u string) bool { return slices.Contains(g.Units, u) }) {
-		return true
-	}
-	for _, n := range names {
-		n = strings.ToLower(strings.TrimSuffix(n, "."))
-		if strings.Contains(n, "*") {
-			continue
-		}
-		_, parent, _ := strings.Cut(n, ".")
-		if slices.Contains(g.Names, n) || parent != "" && !strings.Contains(n, "@") && slices.Contains(g.Names, "*."+parent) {
-			return true
-		}
-	}
-	return false
+// Members are peers, by what their certificates say, their raw keys, or the
+// identities that go with preshared keys. A peer is among them that has
+// anything of it.
+type Members struct {
+	Names        []string // DNS names and e-mail addresses in lower case; "*" may stand for the first label of a name
+	Units        []string // organisational units of the subject
+	Subjects     []string // distinguished names of the subject, in which "*" stands for any value
+	Fingerprints []string // SHA-256 hashes of certificates or public keys: "sha256:" and hexadecimal digits in lower case
+}
+
+// None reports whether nobody is among them.
+func (m *Members) None() bool {
+	return m.Names == nil && m.Units == nil && m.Subjects == nil && m.Fingerprints == nil
 }
 
 const writePeers = `peers: {NAME: {names: ["*.example.com"]}}`
 
-var peerKeys = table[PeerGroup]{
+var memberKeys = table[Members]{
 	{name: "names", about: "DNS names and e-mail addresses that certificates bear; *. stands for one label",
 		write: `names: ["*.staff.example.com", alice@example.com]`,
-		value: value[PeerGroup]{
-			read: func(r *reader, n *node, k keyed, g *PeerGroup) { g.Names = r.readTexts(n, k, parsePeerName) },
+		value: value[Members]{
+			read: func(r *reader, n *node, k keyed, m *Members) { m.Names = r.readTexts(n, k, parsePeerName) },
 			describe: func(*definitions) *schema {
 				return listOf(pattern(`^(\*\.|[^@*\s]+@)?[A-Za-z0-9_.-]+$`))
 			},
 		}},
 	{name: "units", about: "organisational units of certificates' subjects", write: "units: [Payroll]",
-		value: value[PeerGroup]{
-			read: func(r *reader, n *node, k keyed, g *PeerGroup) {
-				g.Units = r.readTexts(n, k, func(s string) (string, string, string) { return s, "", "" })
+		value: value[Members]{
+			read: func(r *reader, n *node, k keyed, m *Members) {
+				m.Units = r.readTexts(n, k, func(s string) (string, string, string) { return s, "", "" })
 			},
 			describe: func(*definitions) *schema { return listOf(anyText()) },
 		}},
+	{name: "subjects", about: "distinguished names of certificates' subjects; * stands for any value", write: `subjects: ["CN=*,OU=Payroll,O=Example"]`,
+		value: value[Members]{
+			read:     func(r *reader, n *node, k keyed, m *Members) { m.Subjects = r.readTexts(n, k, parseSubject) },
+			describe: func(*definitions) *schema { return listOf(pattern(`^[^=]+=.`)) },
+		}},
+	{name: "fingerprints", about: "SHA-256 fingerprints of certificates, or of public keys", write: `fingerprints: ["sha256:DIGITS"], with 64 hexadecimal digits`,
+		value: value[Members]{
+			read: func(r *reader, n *node, k keyed, m *Members) { m.Fingerprints = r.readTexts(n, k, parseFingerprint) },
+			describe: func(*definitions) *schema {
+				return listOf(pattern(`^([Ss][Hh][Aa]256:)?([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$`))
+			},
+		}},
 }
+
+var peerKeys = append(part(memberKeys, func(g *PeerGroup) *Members { return &g.Members }), key[PeerGroup]{
+	name: "except", about: "those that are not of the group all the same", write: `except: {names: [guest.example.com]}`,
+	value: value[PeerGroup]{
+		read: func(r *reader, n *node, k keyed, g *PeerGroup) {
+			before := len(r.list)
+			memberKeys.read(r, n, quoted(k.name), &g.Except)
+			if len(r.list) == before && g.Except.None() {
+				r.report(n.at, quoted(k.name)+" says nothing", "write "+k.write)
+			}
+		},
+		describe: func(d *definitions) *schema {
+			s := memberKeys.describe(d)
+			s.MinFields = 1
+			return s
+		},
+	},
+})
+
+const writeMembers = `{names: ["*.example.com"]} or {units: [UNIT]}`
 
 func peerGroups[T any](of func(*T) *[]PeerGroup) value[T] {
 	return value[T]{
 		read: func(r *reader, n *node, k keyed, into *T) {
-			r.readDefinitions(n, k, "peer group", "says nothing", `write {names: ["*.example.com"]} or {units: [UNIT]} after it`, func(f field) {
+			r.readDefinitions(n, k, "peer group", "says nothing", "write "+writeMembers+" after it", func(f field) {
 				g := PeerGroup{Name: f.key, Position: f.at}
 				before := len(r.list)
 				peerKeys.read(r, f.value, fmt.Sprintf("peer group %q", f.key), &g)
-				if len(r.list) == before && g.Names == nil && g.Units == nil {
-					r.report(f.value.at, fmt.Sprintf("peer group %q says nothing", f.key), `write {names: ["*.example.com"]} or {units: [UNIT]}`)
+				switch {
+				case len(r.list) > before || !g.Members.None():
+				case !g.Except.None():
+					r.report(f.value.at, fmt.Sprintf("nobody is of the peer group %q: it says only who is not", f.key), "add "+writeMembers)
+				default:
+					r.report(f.value.at, fmt.Sprintf("peer group %q says nothing", f.key), "write "+writeMembers)
 				}
 				*of(into) = append(*of(into), g)
 			})
@@ -117,4 +146,21 @@ func parsePeerName(text string) (name, problem, hint string) {
 		return "", fmt.Sprintf("%q is neither a DNS name nor an e-mail address", text), `write it as in payroll.example.com, "*.staff.example.com" or alice@example.com`
 	}
 	return strings.ToLower(text[:len(text)-len(domain)]) + canonical, "", ""
+}
+
+// parseSubject checks the form of a distinguished name with wildcards.
+func parseSubject(text string) (subject, problem, hint string) {
+	if _, err := ike.ParseDNPattern(text); err != nil {
+		return "", err.Error(), `write it as in "CN=*,OU=Payroll,O=Example"`
+	}
+	return text, "", ""
+}
+
+// parseFingerprint returns a fingerprint in its canonical form.
+func parseFingerprint(text string) (fingerprint, problem, hint string) {
+	f, err := ike.ParseFingerprint(text)
+	if err != nil {
+		return "", fmt.Sprintf("%q is no SHA-256 fingerprint", text), `write "sha256:" and 64 hexadecimal digits, in quotes`
+	}
+	return f.String(), "", ""
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/filter"
@@ -71,6 +72,13 @@ type Negotiation struct {
 	FallbackAfter   time.Duration // with AllowUnsecured: how long the peer may be silent before
 	SoftLifetime    time.Duration // with AllowUnsecured: how long the peer is left in clear
 
+	IKE       []ipsec.Proposal // the preferred first, without SPIs
+	Reauth    time.Duration    // after which both ends authenticate anew; 0 for never
+	PPKs      []PPK            // the preferred first; none for no such keys
+	Childless bool             // IKE SAs begin without a Child SA
+	Legacy    bool             // weak algorithms are good enough
+	Exchange  Exchange         // what of IKE to PPKs and Childless the rule says itself, and not the file
+
 	Auth     []Authentication // the preferred first; at least one
 	OwnID    string           // empty for the identity that follows from the address or certificate
 	PeerID   string           // empty for any that authenticates
@@ -109,11 +117,13 @@ func (f *File) DefaultResponse() (n Negotiation, ok bool) {
 }
 
 func (f *File) negotiation(names *names, rule *Rule, n *Negotiate) Negotiation {
+	x := rule.Exchange.over(f.KeyExchange.Exchange)
+	proposals, lifetimes := n.offer(x)
 	out := Negotiation{
 		Rule:          rule.Name,
 		Mode:          n.Mode,
-		Proposals:     n.proposals(),
-		Lifetimes:     n.lifetimes(),
+		Proposals:     proposals,
+		Lifetimes:     lifetimes,
 		Lifetime:      n.Lifetime,
 		LifetimeBytes: n.LifetimeBytes,
 		ForceUDP:      n.ForceUDP,
@@ -121,6 +131,13 @@ func (f *File) negotiation(names *names, rule *Rule, n *Negotiate) Negotiation {
 		TunnelPeer:    n.TunnelPeer,
 
 		AcceptUnsecured: n.AcceptUnsecured,
+
+		IKE:       x.ike(),
+		Reauth:    max(0, x.Reauth),
+		PPKs:      x.PPKs,
+		Childless: x.Childless != nil && *x.Childless,
+		Legacy:    rule.Legacy,
+		Exchange:  rule.Exchange,
 
 		Auth:     rule.Authentication,
 		OwnID:    rule.OwnID,
@@ -136,30 +153,35 @@ func (f *File) negotiation(names *names, rule *Rule, n *Negotiate) Negotiation {
 	return out
 }
 
-// lifetimes returns the lifetime of each method.
-func (n *Negotiate) lifetimes() []Lifetime {
-	out := make([]Lifetime, len(n.Methods))
-	for i, m := range n.Methods {
-		out[i] = Lifetime{n.Lifetime, n.LifetimeBytes}
-		if m.Lifetime != 0 {
-			out[i].Time = m.Lifetime
-		}
-		if m.LifetimeBytes != 0 {
-			out[i].Bytes = m.LifetimeBytes
-		}
-	}
-	return out
+// With returns the file as it is under the key exchange of another, whose
+// settings hold for both. It shares everything else with f.
+func (f *File) With(k KeyExchange) *File {
+	g := *f
+	g.KeyExchange = k
+	return &g
 }
 
-// IKE returns the proposals for IKE SAs, the preferred first.
-func (f *File) IKE() []ipsec.Proposal {
-	if len(f.KeyExchange.Proposals) == 0 {
-		return defaultIKE()
+// Weak returns the weak algorithms that a negotiation may end with, each once.
+func (n *Negotiation) Weak() []ipsec.Transform {
+	return weak(slices.Concat(n.IKE, n.Proposals))
+}
+
+// Files returns the files that a rule names, each once. Those of the file's
+// key exchange are not among them.
+func (n *Negotiation) Files() []NamedFile {
+	var out []NamedFile
+	add := func(f NamedFile) {
+		if !slices.ContainsFunc(out, func(o NamedFile) bool { return o.Path == f.Path }) {
+			out = append(out, f)
+		}
 	}
-	var out []ipsec.Proposal
-	for _, text := range f.KeyExchange.Proposals {
-		ts, _, _ := parseIKE(text)
-		out = append(out, ipsec.Proposal{Number: uint8(len(out) + 1), Protocol: ipsec.ProtoIKE, Transforms: ts})
+	for _, a := range n.Auth {
+		for _, f := range a.Files() {
+			add(f)
+		}
+	}
+	for _, f := range n.Exchange.Files() {
+		add(f)
 	}
 	return out
 }

@@ -90,6 +90,15 @@ func (p *pairs) addList(key string, words []string) {
 	}
 }
 
+// addTexts adds one text or a list of them.
+func (p *pairs) addTexts(key string, texts []string) {
+	if len(texts) == 1 {
+		p.add(key, quote(texts[0]))
+	} else {
+		p.addList(key, quoteAll(texts))
+	}
+}
+
 func (p pairs) String() string { return "{" + strings.Join(p, ", ") + "}" }
 
 // texts returns the words of what writes itself.
@@ -130,9 +139,20 @@ func printStartup(s *Startup) string {
 
 func printPeers(g *PeerGroup) string {
 	var p pairs
-	p.addList("names", quoteAll(g.Names))
-	p.addList("units", quoteAll(g.Units))
+	p.addMembers(&g.Members)
+	if !g.Except.None() {
+		var except pairs
+		except.addMembers(&g.Except)
+		p.add("except", except.String())
+	}
 	return p.String()
+}
+
+func (p *pairs) addMembers(m *Members) {
+	p.addList("names", quoteAll(m.Names))
+	p.addList("units", quoteAll(m.Units))
+	p.addList("subjects", quoteAll(m.Subjects))
+	p.addList("fingerprints", quoteAll(m.Fingerprints))
 }
 
 // printSides writes what stands at an end.
@@ -198,18 +218,13 @@ func printAction(a *Action) string {
 	}
 	n := &a.Negotiate
 	p.add("mode", n.Mode.String())
-	if !slices.Equal(n.Methods, defaultMethods()) {
-		words := make([]string, len(n.Methods))
-		for i, m := range n.Methods {
-			words[i] = printMethod(m)
-		}
-		p.addList("methods", words)
+	words := make([]string, len(n.Methods))
+	for i, m := range n.Methods {
+		words[i] = printMethod(m)
 	}
-	if slices.Equal(n.PFS, keywords(groups)) {
-		p.add("pfs", "true")
-	} else {
-		p.addList("pfs", n.PFS)
-	}
+	p.addList("methods", words)
+	p.addBool("pfs", n.PFS, false)
+	p.addList("pfs", n.PFSGroups)
 	p.addBool("accept-unsecured", n.AcceptUnsecured, false)
 	if x := n.AllowUnsecured; x != nil {
 		p.add("allow-unsecured", printFallback(x))
@@ -263,6 +278,10 @@ func printRule(r *Rule) string {
 	p.addText("own-id", r.OwnID)
 	p.addText("peer-id", r.PeerID)
 	p.addText("peers", r.Peers)
+	if r.Exchange.said() {
+		p.add("key-exchange", printExchange(&r.Exchange).String())
+	}
+	p.addBool("legacy", r.Legacy, false)
 	p.addPlace(r.Connections, r.Forward)
 	p.addBool("enabled", r.Enabled, true)
 	return p.String()
@@ -278,34 +297,43 @@ func (p *pairs) addPlace(on []filter.Connection, forward bool) {
 	}
 }
 
-func printAuthentication(a Authentication) string {
-	var p, inner pairs
-	if c := a.Certificate; c != nil {
-		inner.add("authority", quote(c.Authority))
-		inner.add("own", quote(c.Own))
-		inner.add("key", quote(c.Key))
-		p.add("certificate", inner.String())
-		return p.String()
+func (p *pairs) addPadding(pkcs1 bool) {
+	if pkcs1 {
+		p.add("rsa-padding", "pkcs1")
 	}
-	inner.add("file", quote(a.PresharedKey.File))
-	p.add("preshared-key", inner.String())
-	return p.String()
 }
 
-func printKeyExchange(k *KeyExchange) pairs {
-	var p pairs
-	p.addList("proposals", k.Proposals)
-	if k.Lifetime != defaultIKELifetime {
-		p.add("lifetime", printDuration(k.Lifetime))
+func printAuthentication(a Authentication) string {
+	var p, inner pairs
+	switch {
+	case a.Certificate != nil:
+		c := a.Certificate
+		inner.addTexts("authority", c.Authorities)
+		inner.addTexts("intermediates", c.Intermediates)
+		inner.addText("own", c.Own)
+		inner.addText("key", c.Key)
+		inner.addText("pkcs12", c.PKCS12)
+		inner.addText("password-file", c.PasswordFile)
+		if c.Revocation != RevocationIfPresent {
+			inner.addText("revocation", c.Revocation.String())
+		}
+		inner.addTexts("crl", c.CRLs)
+		inner.addBool("exclude-from-request", c.Unnamed, false)
+		inner.addText("hash-and-url", c.URL)
+		inner.addBool("accept-urls", c.AcceptURLs, false)
+		inner.addPadding(c.PKCS1)
+	case a.RawKey != nil:
+		inner.addText("key", a.RawKey.Key)
+		inner.addTexts("peers", a.RawKey.Peers)
+		inner.addPadding(a.RawKey.PKCS1)
+	case a.PresharedKey != nil:
+		inner.addText("file", a.PresharedKey.File)
+	default:
+		p.addText("anonymous", a.Anonymous.String())
+		return p.String()
 	}
-	if k.Liveness != defaultLiveness {
-		p.add("liveness", printDuration(k.Liveness))
-	}
-	if k.Children != 0 {
-		p.add("children", strconv.Itoa(k.Children))
-	}
-	p.addBool("master-key-pfs", k.MasterKeyPFS, false)
-	return p
+	p.add(a.kinds()[0], inner.String())
+	return p.String()
 }
 
 func printAssert(s *Assert) string {

@@ -8,110 +8,157 @@ import (
 	"github.com/ipsecfw/ipsecfw/ipsec"
 )
 
-// The transforms that a file may name, in order of preference.
-var (
-	aeadCiphers = []ipsec.Transform{
-		{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 256},
-		{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 128},
-		{Type: ipsec.TypeEncr, ID: ipsec.EncrChaCha20Poly1305},
-	}
-	cbcCiphers = []ipsec.Transform{
-		{Type: ipsec.TypeEncr, ID: ipsec.EncrAESCBC, KeyBits: 256},
-		{Type: ipsec.TypeEncr, ID: ipsec.EncrAESCBC, KeyBits: 128},
-	}
-	prfs = []ipsec.Transform{
-		{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA256},
-		{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA384},
-		{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA512},
-	}
-	integs = []ipsec.Transform{
-		{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA256},
-		{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA384},
-		{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA512},
-	}
-	groups = []ipsec.Transform{
-		{Type: ipsec.TypeGroup, ID: ipsec.GroupX25519},
-		{Type: ipsec.TypeGroup, ID: ipsec.GroupP256},
-		{Type: ipsec.TypeGroup, ID: ipsec.GroupMODP2048},
-		{Type: ipsec.TypeGroup, ID: ipsec.GroupP384},
-	}
-)
+// The algorithms that a file may name are those of package ipsec, by the
+// keywords that it gives them.
 
-// defaultIKE returns the IKE proposals of a file that names none: one with
-// ciphers that bring their own integrity and one without, because a proposal
-// cannot offer both (RFC 7296 section 3.3).
-func defaultIKE() []ipsec.Proposal {
-	return []ipsec.Proposal{
-		{Number: 1, Protocol: ipsec.ProtoIKE, Transforms: slices.Concat(aeadCiphers, prfs, groups)},
-		{Number: 2, Protocol: ipsec.ProtoIKE, Transforms: slices.Concat(cbcCiphers, prfs, integs, groups)},
+// maxProposals is how many proposals there are numbers for (RFC 7296 section
+// 3.3.1).
+const maxProposals = 255
+
+// addedTypes are the additional key exchanges of RFC 9370.
+var addedTypes = func() []ipsec.TransformType {
+	var out []ipsec.TransformType
+	for t := ipsec.TypeADDKE1; t <= ipsec.TypeADDKE7; t++ {
+		out = append(out, t)
 	}
+	return out
+}()
+
+// ikeTypes are the types of transforms of an IKE proposal.
+var ikeTypes = append([]ipsec.TransformType{ipsec.TypeEncr, ipsec.TypePRF, ipsec.TypeInteg, ipsec.TypeGroup}, addedTypes...)
+
+// byKeyword are the transforms that a file may name. That there is no key
+// exchange can be said of additional ones only.
+var byKeyword = func() map[string]ipsec.Transform {
+	out := map[string]ipsec.Transform{}
+	for _, of := range ikeTypes {
+		for _, t := range ipsec.Transforms(of) {
+			if of != ipsec.TypeGroup || t.ID != ipsec.GroupNone {
+				out[t.String()] = t
+			}
+		}
+	}
+	return out
+}()
+
+// keyword returns the transform of some types that a keyword stands for.
+func keyword(word string, of ...ipsec.TransformType) (ipsec.Transform, bool) {
+	t, ok := byKeyword[word]
+	return t, ok && slices.Contains(of, t.Type)
 }
 
-// ikeTransforms are those that an IKE proposal may have.
-func ikeTransforms() []ipsec.Transform {
-	return slices.Concat(aeadCiphers, cbcCiphers, prfs, integs, groups)
-}
-
-// keyword returns the transform among known that a keyword stands for.
-func keyword(word string, known []ipsec.Transform) (ipsec.Transform, bool) {
-	i := slices.IndexFunc(known, func(t ipsec.Transform) bool { return t.String() == word })
-	if i < 0 {
-		return ipsec.Transform{}, false
-	}
-	return known[i], true
-}
-
-func keywords(ts []ipsec.Transform) []string {
-	out := make([]string, len(ts))
-	for i, t := range ts {
-		out[i] = t.String()
+// keywords returns the keywords of some types of transforms, the preferred
+// first.
+func keywords(of ...ipsec.TransformType) []string {
+	var out []string
+	for _, x := range of {
+		for _, t := range ipsec.Transforms(x) {
+			if word := t.String(); byKeyword[word] == t {
+				out = append(out, word)
+			}
+		}
 	}
 	return out
 }
 
+// groupPattern is a regular expression for key exchanges: groups, and
+// additional key exchanges.
+func groupPattern() string {
+	words := strings.Join(keywords(ipsec.TypeGroup), "|")
+	return words + "|ke[1-7]_(" + words + "|none)"
+}
+
+// ikePattern is a regular expression for IKE proposals.
+func ikePattern() string {
+	word := "(" + strings.Join(keywords(ipsec.TypeEncr, ipsec.TypePRF, ipsec.TypeInteg), "|") + "|" + groupPattern() + ")"
+	return "^" + word + "(-" + word + ")*$"
+}
+
 // parseIKE returns the transforms of an IKE proposal: keywords joined by "-",
-// as in aes256gcm16-prfsha384-ecp384. It may name several of a type, the
-// preferred first. With a cipher that needs integrity the pseudo-random
-// function may be left out, and is of the same hash.
+// as in aes256gcm16-prfsha384-ecp384-ke1_mlkem1024. It may name several of a
+// type, the preferred first. With a cipher that needs integrity the
+// pseudo-random function may be left out, and is of the same hash.
 func parseIKE(text string) (ts []ipsec.Transform, problem, hint string) {
-	known := ikeTransforms()
 	byType := map[ipsec.TransformType][]ipsec.Transform{}
-	aead, cbc := false, false
+	aead, plain := false, false
 	for _, word := range strings.Split(text, "-") {
-		t, ok := keyword(word, known)
+		t, ok := keyword(word, ikeTypes...)
 		if !ok {
-			return nil, fmt.Sprintf("unknown keyword %q in IKE proposal %q", word, text), didYouMean(word, keywords(known), "write keywords among "+oneOf(keywords(known)))
+			return nil, fmt.Sprintf("unknown keyword %q in IKE proposal %q", word, text), meant(word, keywords(ikeTypes...), `write it as in aes256gcm16-prfsha256-x25519 or aes256-sha256-modp2048; "ipsecfw schema" has all keywords`)
 		}
 		if slices.Contains(byType[t.Type], t) {
 			return nil, fmt.Sprintf("keyword %q comes twice in IKE proposal %q", word, text), "remove one of the two"
 		}
 		byType[t.Type] = append(byType[t.Type], t)
 		aead = aead || t.AEAD()
-		cbc = cbc || t.Type == ipsec.TypeEncr && !t.AEAD()
+		plain = plain || t.Type == ipsec.TypeEncr && !t.AEAD()
 	}
 	if byType[ipsec.TypePRF] == nil {
 		for _, integ := range byType[ipsec.TypeInteg] {
-			if prf, ok := keyword("prf"+integ.String(), prfs); ok {
+			if prf, ok := keyword("prf"+integ.String(), ipsec.TypePRF); ok {
 				byType[ipsec.TypePRF] = append(byType[ipsec.TypePRF], prf)
 			}
 		}
 	}
 	integ := byType[ipsec.TypeInteg]
 	switch {
-	case !aead && !cbc:
+	case !aead && !plain:
 		problem, hint = "has no cipher", "add one, as in aes256gcm16-prfsha256-x25519"
-	case aead && cbc:
+	case aead && plain:
 		problem, hint = "mixes ciphers with and without integrity of their own", "write two proposals"
 	case aead && integ != nil:
 		problem, hint = fmt.Sprintf("has integrity twice: by its cipher and by %s", integ[0]), fmt.Sprintf("remove %s, or write prf%s if you meant the pseudo-random function", integ[0], integ[0])
-	case cbc && integ == nil:
+	case plain && integ == nil:
 		problem, hint = "has no integrity", "add sha256, sha384 or sha512"
 	case byType[ipsec.TypePRF] == nil:
 		problem, hint = "has no pseudo-random function", "add prfsha256, prfsha384 or prfsha512"
 	case byType[ipsec.TypeGroup] == nil:
-		problem, hint = "has no key exchange group", "add "+oneOf(keywords(groups))
+		problem, hint = "has no key exchange group", "add x25519, ecp384 or another"
 	default:
-		return slices.Concat(byType[ipsec.TypeEncr], byType[ipsec.TypePRF], integ, byType[ipsec.TypeGroup]), "", ""
+		for _, of := range ikeTypes {
+			ts = append(ts, byType[of]...)
+		}
+		return ts, "", ""
 	}
 	return nil, fmt.Sprintf("IKE proposal %q %s", text, problem), hint
+}
+
+// weak returns the transforms of proposals that are weak, each once.
+func weak(ps []ipsec.Proposal) []ipsec.Transform {
+	var out []ipsec.Transform
+	for _, p := range ps {
+		for _, t := range p.Transforms {
+			if _, is := t.Weak(); is && !slices.Contains(out, t) {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}
+
+// WeakText says of weak transforms which they are, and why.
+func WeakText(ts []ipsec.Transform) string {
+	words := make([]string, len(ts))
+	for i, t := range ts {
+		why, _ := t.Weak()
+		words[i] = fmt.Sprintf("%s (%s)", t, why)
+	}
+	return strings.Join(words, ", ")
+}
+
+// meant is didYouMean for keywords, those that are not weak first.
+func meant(word string, known []string, otherwise string) string {
+	strong := slices.DeleteFunc(slices.Clone(known), func(k string) bool {
+		return slices.ContainsFunc(strings.Split(k, "-"), func(part string) bool { _, weak := byKeyword[part].Weak(); return weak })
+	})
+	return didYouMean(word, strong, didYouMean(word, known, otherwise))
+}
+
+// numbered gives proposals of a protocol their numbers.
+func numbered(of ipsec.ProtocolID, choices [][]ipsec.Transform) []ipsec.Proposal {
+	out := make([]ipsec.Proposal, len(choices))
+	for i, ts := range choices {
+		out[i] = ipsec.Proposal{Number: uint8(i + 1), Protocol: of, Transforms: ts}
+	}
+	return out
 }

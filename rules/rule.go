@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/ipsecfw/ipsecfw/filter"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 )
 
 const (
@@ -18,11 +19,36 @@ var peerRuleKeys = table[Rule]{
 	{name: "authentication", about: "ways to prove who we are, the preferred first; needed by an action that negotiates", write: writeAuth,
 		value: authentications(func(x *Rule) *[]Authentication { return &x.Authentication })},
 	{name: "own-id", about: "the identity to claim; the address or the certificate's if missing", write: "own-id: NAME, or remove the key",
-		value: named("an identity", func(x *Rule) *string { return &x.OwnID })},
+		value: identity(func(x *Rule) *string { return &x.OwnID })},
 	{name: "peer-id", about: "the only identity that the peer may have; any that authenticates if missing", write: "peer-id: NAME, or remove the key",
-		value: named("an identity", func(x *Rule) *string { return &x.PeerID })},
+		value: identity(func(x *Rule) *string { return &x.PeerID })},
 	{name: "peers", about: "the group whose peers are authorised; whoever authenticates if missing", write: "peers: GROUP, or remove the key for whoever authenticates",
 		value: text(func(x *Rule) *string { return &x.Peers })},
+	{name: "key-exchange", about: "what of the key exchange is otherwise with the rule's peers", write: writeRuleExchange,
+		value: ruleExchange(func(x *Rule) *Exchange { return &x.Exchange })},
+	{name: "legacy", about: "whether weak algorithms are good enough for the rule's peers; false if missing", write: "legacy: true, or remove the key",
+		value: boolean(func(x *Rule) *bool { return &x.Legacy })},
+}
+
+// maxIdentity is the longest identity, in characters.
+const maxIdentity = 255
+
+// identity is what one end calls itself.
+func identity[T any](of func(*T) *string) value[T] {
+	return value[T]{
+		read: func(r *reader, n *node, k keyed, into *T) {
+			s, ok := r.readText(n, "the name of an identity", k.write)
+			if !ok || !r.checkNameTo(maxIdentity, n.at, s, "an identity") {
+				return
+			}
+			if id := ike.ParseID(s); id.Kind == 0 || len(id.Data) == 0 {
+				r.report(n.at, fmt.Sprintf("%q does not have the form that its prefix promises", s), `write it as in host.example.com, 192.0.2.1, alice@example.com, "CN=host,O=Example" or "keyid:#0123abcd"`)
+				return
+			}
+			*of(into) = s
+		},
+		describe: func(*definitions) *schema { s := anyText(); s.MaxLength = maxIdentity; return s },
+	}
 }
 
 const writeRuleAction = "action: permit, action: block or the name of a filter action"

@@ -210,8 +210,8 @@ func TestSchemaOfGoodFiles(t *testing.T) {
 // above all. Of what is wrong between values a schema says nothing.
 func TestSchemaOfBrokenFiles(t *testing.T) {
 	between := []string{ // one thing that the schema cannot say in each
-		"authentication-without-effect", "bound-tunnel", "boot-exempt-dynamic", "boot-exempt-permit", "default-response-action",
-		"default-response-tunnel", "duplicate-rule", "duplicate-keys", "forward-me", "forward-transport", "host-bits", "key-exchange",
+		"anonymous", "authentication-without-effect", "bound-tunnel", "boot-exempt-dynamic", "boot-exempt-permit", "default-response-action",
+		"default-response-tunnel", "duplicate-rule", "duplicate-keys", "forward-me", "forward-transport", "host-bits", "key-exchange", "legacy",
 		"limit-block", "last-line", "me-to-me", "multicast", "no-authentication", "peers-block", "peers-preshared-key",
 		"peers-undefined", "port-of-icmp", "port-without-protocol", "reserved-rule-name", "set-cycle", "set-of-other-family",
 		"set-too-large", "set-undefined", "stateful-block", "stateful-negotiate", "tunnel-in-transport-mode",

@@ -162,11 +162,16 @@ const maxName = 64
 
 // checkName reports a name that could not be told apart in a table.
 func (r *reader) checkName(at Position, name, what string) bool {
+	return r.checkNameTo(maxName, at, name, what)
+}
+
+// checkNameTo is checkName for names of other lengths.
+func (r *reader) checkNameTo(longest int, at Position, name, what string) bool {
 	switch {
 	case name == "":
-		r.report(at, "the name of "+what+" is empty", "write a name of 1 to 64 characters")
-	case utf8.RuneCountInString(name) > maxName:
-		r.report(at, fmt.Sprintf("the name of %s has more than %d characters", what, maxName), "write a shorter one")
+		r.report(at, "the name of "+what+" is empty", fmt.Sprintf("write a name of 1 to %d characters", longest))
+	case utf8.RuneCountInString(name) > longest:
+		r.report(at, fmt.Sprintf("the name of %s has more than %d characters", what, longest), "write a shorter one")
 	case strings.TrimSpace(name) != name:
 		r.report(at, fmt.Sprintf("the name %q of %s begins or ends with a space", name, what), fmt.Sprintf("write %q", strings.TrimSpace(name)))
 	case strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }):

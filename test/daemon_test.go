@@ -22,7 +22,8 @@ type daemon struct {
 	dir    string
 	cmd    *lab.Cmd
 	exited chan error
-	root   string // if not empty, has the etc and var/lib that the daemon sees
+	root   string   // if not empty, has the etc and var/lib that the daemon sees
+	args   []string // more of its command line
 }
 
 // startDaemon starts a daemon without a policy. It ends with the test, and
@@ -60,6 +61,7 @@ func (d *daemon) start(t *testing.T) {
 	must(t, err)
 	defer log.Close()
 	args := []string{program, "--socket", d.path("socket"), "daemon", "--state", d.path("state")}
+	args = append(args, d.args...)
 	if d.root != "" {
 		mounted := `mount --bind "$0/etc" /etc && mount --bind "$0/var/lib" /var/lib && exec "$@"`
 		args = append([]string{"unshare", "--mount", "sh", "-c", mounted, d.root}, args...)

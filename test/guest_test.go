@@ -99,7 +99,7 @@ func guestLoad(modules []string) error {
 	if err := new(Guest).Run(load, nil); err != nil {
 		return err
 	}
-	return os.WriteFile("/proc/sys/kernel/modprobe", nil, 0)
+	return os.WriteFile("/proc/sys/kernel/modprobe", []byte("\n"), 0)
 }
 
 // Guest is what a guest does when it is told, by net/rpc.

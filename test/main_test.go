@@ -58,6 +58,7 @@ var packages = map[string]string{
 	"/usr/lib/ipsec/charon": "strongswan-charon",
 	"/usr/lib/ipsec/plugins/libstrongswan-gcm.so":             "libstrongswan-standard-plugins",
 	"/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so": "libcharon-extra-plugins",
+	"/usr/lib/ipsec/plugins/libstrongswan-ccm.so":             "libstrongswan-extra-plugins",
 }
 
 // need skips the test for a user who is not root, and fails it if a program is

@@ -1,12 +1,14 @@
 package test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"testing"
@@ -16,7 +18,7 @@ import (
 // authority issues the certificates of a test.
 type authority struct {
 	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	key  crypto.Signer
 	pem  []byte
 }
 
@@ -24,9 +26,14 @@ func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
+	return newAuthorityWith(t, key)
+}
+
+func newAuthorityWith(t *testing.T, key crypto.Signer) *authority {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "Test authority"},
+		Subject:               pkix.Name{CommonName: fmt.Sprintf("Test authority of %T", key)},
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
 		IsCA:                  true,
@@ -46,6 +53,12 @@ func (a *authority) issue(t *testing.T, name, address string, units ...string) (
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
+	return a.issueFor(t, private, name, address, units...)
+}
+
+// issueFor is issue for a key that there is.
+func (a *authority) issueFor(t *testing.T, private crypto.Signer, name, address string, units ...string) (cert, key []byte) {
+	t.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	must(t, err)
 	template := &x509.Certificate{

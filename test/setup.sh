@@ -5,7 +5,8 @@ set -eu
 
 packages="nftables iproute2 kmod user-mode-linux qemu-system-x86
 	strongswan-charon strongswan-swanctl libstrongswan-standard-plugins
-	libcharon-extra-plugins"
+	libcharon-extra-plugins libstrongswan-extra-plugins openiked
+	libnss3-tools libunbound8 libldns3 libcurl3-nss libevent-pthreads-2.1-7"
 
 if [ "$(id -u)" -ne 0 ]; then
 	echo "setup: not root, so nothing is installed and the tests that need root will skip" >&2
@@ -21,21 +22,28 @@ done
 # Debian's kernel for virtual machines is unpacked and not installed, because
 # this machine is not to boot it. The package by that name brings the newest.
 kernel=/var/cache/ipsecfw-test/kernel
-[ -n "$missing" ] || [ ! -d "$kernel" ] || exit 0
+# Libreswan conflicts with strongSwan; it is unpacked, and the libraries that it
+# wants are among the packages.
+libreswan=/var/cache/ipsecfw-test/libreswan
+[ -n "$missing" ] || [ ! -d "$kernel" ] || [ ! -d "$libreswan" ] || exit 0
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 
-if [ ! -d "$kernel" ]; then
-	rm -rf "$kernel.new"
-	mkdir -p "$kernel.new"
-	cd "$kernel.new"
-	image=$(apt-cache show --no-all-versions linux-image-cloud-amd64 |
-		sed -n 's/^Depends: \(linux-image-[^ ,]*\).*/\1/p')
-	apt-get download -q -o APT::Sandbox::User=root "$image"
-	dpkg-deb -x "$image"_*.deb .
-	rm "$image"_*.deb
-	mv "$kernel.new" "$kernel"
-fi
+# unpack PACKAGE FOLDER: everything in the package, below a folder.
+unpack() {
+	[ ! -d "$2" ] || return 0
+	rm -rf "$2.new"
+	mkdir -p "$2.new"
+	cd "$2.new"
+	apt-get download -q -o APT::Sandbox::User=root "$1"
+	dpkg-deb -x "$1"_*.deb .
+	rm "$1"_*.deb
+	mv "$2.new" "$2"
+}
+
+unpack "$(apt-cache show --no-all-versions linux-image-cloud-amd64 |
+	sed -n 's/^Depends: \(linux-image-[^ ,]*\).*/\1/p')" "$kernel"
+unpack libreswan "$libreswan"
 [ -n "$missing" ] || exit 0
 
 # The tests start the daemons themselves; the packages must start none. A

@@ -27,6 +27,10 @@ type connection struct {
 	LocalTS, RemoteTS string // "dynamic" is the addresses
 	LocalID, RemoteID string // with certificates: the names in them
 	Certificate       string // file of the own certificate; empty for a preshared key
+
+	Proposals, ESP string   // algorithms; empty for some usual ones
+	More           []string // further settings of the connection
+	MoreChild      []string // and of its Child SA
 }
 
 // charon is a strongSwan daemon, in a host or in a guest.
@@ -37,9 +41,10 @@ type charon struct {
 
 var strongswanConf = template.Must(template.New("strongswan.conf").Parse(`
 charon {
-  load = random nonce openssl pem pkcs1 pkcs8 x509 revocation constraints pubkey aes sha2 hmac gcm kdf drbg {{.Kernel}} socket-default vici
+  load = random nonce openssl pem pkcs1 pkcs8 x509 revocation constraints pubkey aes sha1 sha2 hmac xcbc cmac ccm ctr gcm chapoly curve25519 kdf drbg {{.Kernel}} socket-default vici
   retransmit_tries = 3
   install_virtual_ip = no
+  make_before_break = yes
   filelog {
     f {
       path = {{.Dir}}/charon.log
@@ -56,7 +61,7 @@ charon {
   }
 }
 swanctl {
-  load = random nonce openssl pem pkcs1 pkcs8 x509 pubkey
+  load = random nonce openssl pem pkcs1 pkcs8 x509 pubkey curve25519
 }
 `))
 
@@ -67,7 +72,10 @@ connections {
     version = 2
     local_addrs = {{.Local}}
     remote_addrs = {{.Remote}}
-    proposals = aes256gcm16-prfsha256-x25519,aes128-sha256-modp2048
+    proposals = {{or .Proposals "aes256gcm16-prfsha256-x25519,aes128-sha256-modp2048"}}
+{{- range .More}}
+    {{.}}
+{{- end}}
     local {
 {{- if .Certificate}}
       auth = pubkey
@@ -75,7 +83,7 @@ connections {
       id = {{.LocalID}}
 {{- else}}
       auth = psk
-      id = {{.Local}}
+      id = {{or .LocalID .Local}}
 {{- end}}
     }
     remote {
@@ -84,13 +92,16 @@ connections {
       id = {{.RemoteID}}
 {{- else}}
       auth = psk
-      id = {{.Remote}}
+      id = {{or .RemoteID .Remote}}
 {{- end}}
     }
     children {
       {{.Name}} {
         mode = {{.Mode}}
-        esp_proposals = aes256gcm16,chacha20poly1305
+        esp_proposals = {{or .ESP "aes256gcm16,chacha20poly1305"}}
+{{- range .MoreChild}}
+        {{.}}
+{{- end}}
         local_ts = {{.LocalTS}}
         remote_ts = {{.RemoteTS}}
       }
@@ -112,9 +123,21 @@ func (c *charon) configure(t *testing.T, kernel string, connections ...connectio
 	var b bytes.Buffer
 	must(t, strongswanConf.Execute(&b, map[string]any{"Kernel": kernel, "Dir": c.dir}))
 	c.write(t, "strongswan.conf", b.Bytes())
-	b.Reset()
+	c.write(t, "swanctl.conf", swanctlFile(t, connections))
+}
+
+// connect makes strongSwan have these connections and no others.
+func (c *charon) connect(t *testing.T, connections ...connection) {
+	t.Helper()
+	c.write(t, "swanctl.conf", swanctlFile(t, connections))
+	c.load(t)
+}
+
+func swanctlFile(t *testing.T, connections []connection) []byte {
+	t.Helper()
+	var b bytes.Buffer
 	must(t, swanctlConf.Execute(&b, map[string]any{"Connections": connections, "Secret": psk}))
-	c.write(t, "swanctl.conf", b.Bytes())
+	return b.Bytes()
 }
 
 // trust gives strongSwan a certificate, to be named NAME.pem.
@@ -203,7 +226,7 @@ func (c *charon) load(t *testing.T) {
 		if _, missing := os.Stat(c.dir + "/vici"); missing != nil {
 			return false
 		}
-		_, err = c.swanctl("--load-all", "--noprompt", "--file", c.dir+"/swanctl.conf")
+		_, err = c.swanctl("--load-all", "--clear", "--noprompt", "--file", c.dir+"/swanctl.conf")
 		return err == nil || !strings.Contains(err.Error(), "connecting to")
 	})
 	must(t, err)
@@ -222,6 +245,18 @@ func (c *charon) terminate(t *testing.T, name string) {
 	_, err := c.swanctl("--terminate", "--ike", name, "--timeout", "10")
 	must(t, err)
 }
+
+// clear ends whatever SAs strongSwan has.
+func (c *charon) clear(t *testing.T) {
+	t.Helper()
+	out, err := c.swanctl("--list-sas", "--raw")
+	must(t, err)
+	for _, match := range ikeSAName.FindAllStringSubmatch(out, -1) {
+		c.swanctl("--terminate", "--ike", match[1], "--force", "--timeout", "1") // the peer may be gone
+	}
+}
+
+var ikeSAName = regexp.MustCompile(`list-sa event \{(\S+) \{`)
 
 var childSA = regexp.MustCompile(`\{([^{}]*\bspi-in=[^{}]*)\}`)
 

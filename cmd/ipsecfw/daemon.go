@@ -17,6 +17,7 @@ func daemonCommand() *cli.Command {
 		Flags: []cli.Flag{
 			stateFlag(),
 			&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", Value: "info"},
+			&cli.PathFlag{Name: "key-log", Usage: "`FILE` to which the keys of all IKE SAs are written for Wireshark (its ikev2_decryption_table), and those of ESP to esp_sa beside it: whoever reads them reads all traffic"},
 		},
 		Action: noArguments(func(c *cli.Context) error {
 			var level slog.Level
@@ -31,6 +32,7 @@ func daemonCommand() *cli.Command {
 			return daemon.Run(c.Context, daemon.Config{
 				Socket: socket,
 				State:  c.Path("state"),
+				KeyLog: c.Path("key-log"),
 				Log:    slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: level})),
 			})
 		}),

@@ -63,6 +63,26 @@ func TestDiff(t *testing.T) {
 		{"boot and key exchange", diffBase + "boot: {mode: block}\nkey-exchange: {master-key-pfs: true}\n", `boot mode: stateful → block
 key-exchange master-key-pfs: none → yes
 `},
+		{"more of the key exchange", diffBase + "key-exchange: {suite: cnsa2, reauthentication: 24h, fragmentation: 1400, window: 1, childless: true, ppk: {id: a, file: ppk, required: true}}\n",
+			`key-exchange suite: default → cnsa2
+key-exchange fragmentation: 1280 → 1400
+key-exchange window: 8 → 1
+key-exchange reauthentication: none → 24h0m0s
+key-exchange ppk: none → a in ppk, required
+key-exchange childless: none → true
+`},
+		{"a rule's own key exchange", changes("action: protect,", "action: protect, legacy: true, key-exchange: {proposals: [aes128-sha1-modp1024], reauthentication: never},"), `inbound: negotiate → negotiate
+  key-exchange proposals: none → aes128-sha1-modp1024
+  key-exchange reauthentication: none → never
+  legacy: none → yes
+  from 10.1.0.0/16 to me protocol tcp to-port 5432
+  for example inbound on eth0, new: tcp from 10.1.0.1:40000 to 198.51.100.1:5432
+`},
+		{"other ways to authenticate", changes("[{preshared-key: {file: psk}}]", "[{certificate: {authority: [a, b], pkcs12: p, password-file: w, revocation: strict, crl: c, accept-urls: true}}, {raw-key: {key: k, peers: [x, y]}}, {anonymous: both}]"), `inbound: negotiate → negotiate
+  authentication: preshared key in psk → certificate of a or b with p revocation strict crl c accept-urls yes, raw key in x or y with k, nothing on either side
+  from 10.1.0.0/16 to me protocol tcp to-port 5432
+  for example inbound on eth0, new: tcp from 10.1.0.1:40000 to 198.51.100.1:5432
+`},
 		{"a default response", diffBase + "default-response: {action: protect, authentication: [{preshared-key: {file: psk}}]}\n",
 			"default-response: none → mode transport; methods ESP aes256gcm16-esn-noesn for 1h0m0s; authentication preshared key in psk\n"},
 	} {

@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := &cli.App{
 		Name:            "ipsecfw",
 		Usage:           "a host firewall whose rules can ask for IPsec",
-		HideVersion:     true,
+		Version:         version(),
 		HideHelpCommand: true,
 		Writer:          stdout,
 		ErrWriter:       stderr,
@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			daemonCommand(), bootCommand(), guardCommand(),
 			initCommand(), checkCommand(), formatCommand(), schemaCommand(), diffCommand(), explainCommand(),
 			applyCommand(), confirmCommand(), unapplyCommand(),
-			listCommand(), statusCommand(), demoCommand(),
+			listCommand(), statusCommand(), whyCommand(), initiateCommand(), demoCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // run itself says what went wrong
 	}
@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return exitGood
-	case errors.Is(err, errDiffer): // what differs was printed
+	case errors.Is(err, errDiffer): // what differs, or failed, was printed
 		return exitFailed
 	case errors.As(err, &bad): // as a compiler says it, so that editors find the place
 		fmt.Fprintln(stderr, err)
@@ -87,6 +87,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "ipsecfw: %v\n", err)
 	return exitFailed
+}
+
+// version is that of the module, or of the commit, that the program was built
+// from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
 }
 
 // prepare gives a command and those below it what all have in common.

@@ -16,6 +16,7 @@ import (
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/daemon"
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/explain"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 )
 
 // fakeEngine answers the commands, and remembers what they asked for.
@@ -32,6 +33,10 @@ type fakeEngine struct {
 	inForce  api.InForce
 	warnings []string
 	err      error
+
+	graves    map[string][]ike.PostMortem // by the peer that is asked for
+	initiated []api.Initiation
+	progress  []api.Progress
 }
 
 func (f *fakeEngine) Apply(_ context.Context, a api.Application) (api.Applied, error) {
@@ -71,6 +76,18 @@ func (f *fakeEngine) SAs() []api.SA                 { return testSAs }
 func (f *fakeEngine) Peers() []api.Peer             { return testPeers }
 func (f *fakeEngine) Status() api.Status            { return testStatus }
 
+func (f *fakeEngine) PostMortems(peer string) []ike.PostMortem { return f.graves[peer] }
+
+func (f *fakeEngine) Initiate(_ context.Context, i api.Initiation, tell func(api.Progress)) error {
+	f.initiated = append(f.initiated, i)
+	for _, p := range f.progress {
+		if i.Trace || p.Message == "" {
+			tell(p)
+		}
+	}
+	return f.err
+}
+
 var (
 	testFilters = []api.Filter{
 		{Order: 1, Rule: "dns", List: "lookups", Index: 1, Position: "payroll.yaml:10:7", Weight: 32848, Action: "permit",
@@ -97,9 +114,9 @@ var (
 	testPeers = []api.Peer{
 		{Version: 2, Initiator: true, SPIi: "0000000000000001", SPIr: "00000000000000ff", Local: "10.2.0.10:500", Remote: "10.1.0.20:500",
 			LocalID: "server.example", RemoteID: "workstation.example", Authentication: "certificate CN=workstation.example",
-			Proposal: "IKE:aes256gcm16-prfsha256-x25519", NATRemote: true, Children: 2, AgeSeconds: 3600},
+			Proposal: "IKE:aes256gcm16-prfsha256-x25519", NATRemote: true, Children: 2, AgeSeconds: 3600, PPK: "office", Fragmentation: true, Window: 8},
 	}
-	testStatus = api.Status{Policy: "payroll-server", Persistent: "base", ConfirmBy: &testConfirmBy, File: "payroll.yaml", Generation: 3, Queue: api.QueueCompat,
+	testStatus = api.Status{Policy: "payroll-server", Persistent: "base", ConfirmBy: &testConfirmBy, File: "payroll.yaml", Generation: 3, Queue: api.QueueCompat, KeyLog: "/root/ikev2_decryption_table",
 		Counters: map[string]uint64{"sealed": 7, "held": 2, "held-dropped": 0}}
 )
 
@@ -198,6 +215,13 @@ func TestHelp(t *testing.T) {
 	}
 	if strings.Contains(stdout, "guard") {
 		t.Errorf("the help mentions guard, which is not for people:\n%s", stdout)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, stderr := ipsecfw(t, "--version")
+	if code != exitGood || stderr != "" || stdout != "ipsecfw version "+version()+"\n" || version() == "" {
+		t.Errorf("exit code %d, output %q, errors %q", code, stdout, stderr)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,19 +64,76 @@ func negotiated(n rules.Negotiation) aspects {
 	if n.AllowUnsecured {
 		a.add("allow-unsecured", "after "+n.FallbackAfter.String()+" for "+n.SoftLifetime.String())
 	}
-	ways := explain.Authentication(n)
+	ways := make([]string, len(n.Auth))
 	for i, x := range n.Auth {
-		if x.Certificate != nil {
-			ways[i] += " with " + x.Certificate.Own
-		}
+		ways[i] = way(x)
 	}
 	a.add("authentication", strings.Join(ways, ", "))
 	a.add("id", n.OwnID)
 	a.add("peer-id", n.PeerID)
 	if g := n.Peers; g != nil {
-		a.add("peers", list("names", g.Names)+list("units", g.Units))
+		a.add("peers", among(g.Members))
+		a.add("peers except", among(g.Except))
 	}
+	a.exchange("key-exchange ", n.Exchange)
+	a.add("legacy", flag(n.Legacy))
 	return a
+}
+
+// exchange says what is said of a key exchange.
+func (a *aspects) exchange(name string, x rules.Exchange) {
+	a.add(name+"suite", x.Suite)
+	a.add(name+"proposals", strings.Join(x.Proposals, ", "))
+	switch {
+	case x.Reauth == rules.Never:
+		a.add(name+"reauthentication", "never")
+	default:
+		a.add(name+"reauthentication", duration(x.Reauth))
+	}
+	keys := make([]string, len(x.PPKs))
+	for i, k := range x.PPKs {
+		keys[i] = k.ID + " in " + k.File
+		if k.Required {
+			keys[i] += ", required"
+		}
+	}
+	a.add(name+"ppk", strings.Join(keys, "; "))
+	if x.Childless != nil {
+		a.add(name+"childless", strconv.FormatBool(*x.Childless))
+	}
+}
+
+// way says by what both ends authenticate, with all that is not so by default.
+func way(x rules.Authentication) string {
+	words := []string{x.String()}
+	add := func(what string, values ...string) {
+		if text := strings.Join(values, " or "); text != "" {
+			words = append(words, what+" "+text)
+		}
+	}
+	if c := x.Certificate; c != nil {
+		add("with", cmp.Or(c.Own, c.PKCS12))
+		add("by", c.Intermediates...)
+		if c.Revocation != rules.RevocationIfPresent {
+			add("revocation", c.Revocation.String())
+		}
+		add("crl", c.CRLs...)
+		add("exclude-from-request", flag(c.Unnamed))
+		add("hash-and-url", c.URL)
+		add("accept-urls", flag(c.AcceptURLs))
+		add("pkcs1", flag(c.PKCS1))
+	}
+	if k := x.RawKey; k != nil {
+		add("with", k.Key)
+		add("pkcs1", flag(k.PKCS1))
+	}
+	return strings.Join(words, " ")
+}
+
+// among says which peers are members.
+func among(m rules.Members) string {
+	words := []string{list("names", m.Names), list("units", m.Units), list("subjects", m.Subjects), list("fingerprints", m.Fingerprints)}
+	return strings.Join(slices.DeleteFunc(words, func(s string) bool { return s == "" }), ", ")
 }
 
 // settled says what holds for a policy beside its filters.
@@ -99,12 +157,12 @@ func settled(p policy) aspects {
 	}
 	slices.Sort(through)
 	a.add("boot exemptions", strings.Join(slices.Compact(through), ", "))
-	var proposals []string
-	for _, x := range f.IKE() {
-		proposals = append(proposals, x.String())
-	}
 	k := f.KeyExchange
-	a.add("key-exchange proposals", strings.Join(proposals, ", "))
+	x := k.Exchange
+	x.Suite = cmp.Or(x.Suite, rules.DefaultSuite)
+	a.exchange("key-exchange ", x)
+	a.add("key-exchange fragmentation", strconv.Itoa(k.Fragmentation))
+	a.add("key-exchange window", strconv.Itoa(k.Window))
 	a.add("key-exchange lifetime", duration(k.Lifetime))
 	a.add("key-exchange liveness", duration(k.Liveness))
 	if k.Children != 0 {

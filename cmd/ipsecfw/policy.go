@@ -102,11 +102,12 @@ func (p policy) toVerify() (*verify.Policy, error) {
 	return &verify.Policy{Files: p.files, Addresses: p.addresses, SPD: s}, nil
 }
 
-// negotiations returns the rules that negotiate, by name.
+// negotiations returns the rules that negotiate, by name, under the settings
+// that hold.
 func (p policy) negotiations() map[string]rules.Negotiation {
 	out := map[string]rules.Negotiation{}
 	for _, f := range p.files {
-		maps.Copy(out, f.Negotiations())
+		maps.Copy(out, f.With(p.settings().KeyExchange).Negotiations())
 	}
 	return out
 }

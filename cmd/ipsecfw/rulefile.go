@@ -62,22 +62,39 @@ func (r *ruleFile) loadCredentials(now time.Time) error {
 	}
 	var errs []error
 	for _, n := range negotiations(r.file) {
-		methods, err := credentials.Load(n, read)
+		loaded, err := credentials.Load(n, read, nil)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		for _, w := range credentials.Expiry(methods, now) {
+		for _, w := range loaded.Warnings(now) {
 			r.warn(n, "%s", w)
 		}
 		if err := r.warnAboutReaders(n); err != nil {
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, r.loadPPKs(read)...)
 	if len(errs) > 0 {
 		return badFile{errors.Join(errs...)}
 	}
 	return nil
+}
+
+// loadPPKs reads the post-quantum preshared keys that the file names for all
+// peers.
+func (r *ruleFile) loadPPKs(read credentials.Reader) []error {
+	at := fmt.Sprintf("%s:%d:%d", r.file.Path, r.file.KeyExchange.Position.Line, r.file.KeyExchange.Position.Column)
+	_, errs := credentials.PPKs(r.file.KeyExchange.PPKs, read)
+	for i, err := range errs {
+		errs[i] = fmt.Errorf("%s: key-exchange: %w", at, err)
+	}
+	for _, f := range r.file.KeyExchange.Files() {
+		if open, err := readable(r.locate(f.Path)); err == nil && open != "" {
+			r.warnings = append(r.warnings, fmt.Sprintf("%s: warning: key-exchange: %s", at, open))
+		}
+	}
+	return errs
 }
 
 // negotiations returns the rules of a file that negotiate, in its order, and
@@ -116,14 +133,11 @@ func (r *ruleFile) warn(n rules.Negotiation, format string, args ...any) {
 
 // warnAboutReaders warns of secrets that everybody on this host can read.
 func (r *ruleFile) warnAboutReaders(n rules.Negotiation) error {
-	for _, a := range n.Auth {
-		var name string
-		if a.Certificate != nil {
-			name = a.Certificate.Key
-		} else {
-			name = a.PresharedKey.File
+	for _, f := range n.Files() {
+		if !f.Secret {
+			continue
 		}
-		open, err := readable(r.locate(name))
+		open, err := readable(r.locate(f.Path))
 		if err != nil {
 			return err
 		}

@@ -170,9 +170,16 @@ func TestWarnings(t *testing.T) {
 			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": everybody on this host can read the secret in DIR/psk: chmod 600 DIR/psk`}},
 		{"everybody may read the certificate", func(t *testing.T, dir string) { chmod(t, dir, "host.pem", 0o644) }, 0, nil},
 		{"expired", func(*testing.T, string) {}, 48 * time.Hour,
-			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": the certificate "CN=server.example" expired on `}},
+			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": the certificate "CN=server.example" expired on `, `DIR/payroll.yaml:22:5: warning: rule "staff": the certificate "CN=Test CA" expired on `}},
 		{"not yet valid", func(*testing.T, string) {}, -48 * time.Hour,
-			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": the certificate "CN=server.example" is not valid before `}},
+			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": the certificate "CN=server.example" is not valid before `, `DIR/payroll.yaml:22:5: warning: rule "staff": the certificate "CN=Test CA" is not valid before `}},
+		{"a short secret", func(t *testing.T, dir string) { write(t, filepath.Join(dir, "psk"), "8 bytes!") }, 0,
+			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": the preshared key has 8 bytes: write at least 32 random characters`}},
+		{"everybody may read a post-quantum key", func(t *testing.T, dir string) {
+			replace(t, dir, "payroll.yaml", "version: 1\n", "key-exchange: {ppk: {id: a, file: ppk}}\nversion: 1\n")
+			write(t, filepath.Join(dir, "ppk"), strings.Repeat("random", 6))
+			chmod(t, dir, "ppk", 0o644)
+		}, 0, []string{`DIR/payroll.yaml:3:15: warning: key-exchange: everybody on this host can read the secret in DIR/ppk: chmod 600 DIR/ppk`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := payrollDir(t)
@@ -209,8 +216,10 @@ func TestExamples(t *testing.T) {
 	files := []examples.Template{{Name: "payroll", Content: examples.Payroll}, {Name: "workstation", Content: examples.Workstation}}
 	for _, x := range append(files, examples.Templates...) {
 		t.Run(x.Name, func(t *testing.T) {
-			file := filepath.Join(payrollDir(t), x.Name+".yaml")
+			dir := payrollDir(t)
+			file := filepath.Join(dir, x.Name+".yaml")
 			write(t, file, string(x.Content))
+			write(t, filepath.Join(dir, "partner.pem"), mustRead(t, filepath.Join(dir, "ca.pem")))
 			if code, _, stderr := ipsecfw(t, "check", file); code != exitGood || stderr != "" {
 				t.Errorf("exit code %d, errors %q", code, stderr)
 			}

@@ -31,6 +31,9 @@ func statusTable(s api.Status) table {
 	if s.ConfirmBy != nil {
 		t = append(t, []string{"confirm-by", s.ConfirmBy.Format(time.RFC3339)})
 	}
+	if s.KeyLog != "" {
+		t = append(t, []string{"key-log", s.KeyLog + " (WARNING: whoever reads it reads all traffic)"})
+	}
 	t = append(t, []string{"generation", strconv.FormatUint(s.Generation, 10)}, []string{"queue", s.Queue})
 	for _, name := range slices.Sorted(maps.Keys(s.Counters)) {
 		t = append(t, []string{name, strconv.FormatUint(s.Counters[name], 10)})

@@ -4,6 +4,7 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
@@ -56,13 +57,14 @@ func newSuite(p Params) (suite, error) {
 	if p.Encr.AEAD() {
 		return newAEADSuite(p.Encr, p.Keys.Encr, p.ESN)
 	}
-	return newCBCSuite(p)
+	return newMACSuite(p)
 }
 
-// aeadSuite is AES-GCM (RFC 4106) or ChaCha20-Poly1305 (RFC 7634).
+// aeadSuite is AES-GCM (RFC 4106), AES-CCM (RFC 4309) or ChaCha20-Poly1305
+// (RFC 7634).
 type aeadSuite struct {
 	aead    cipher.AEAD
-	salt    [xform.SaltLen]byte
+	saltLen int
 	esn     bool
 	scratch sync.Pool // of *aeadScratch
 }
@@ -70,31 +72,35 @@ type aeadSuite struct {
 // aeadScratch is what would escape to the heap with every packet, because
 // the AEAD is called through an interface.
 type aeadScratch struct {
-	nonce [12]byte // salt, IV
+	nonce []byte   // salt, IV
 	aad   [12]byte // SPI, extended sequence number
 }
+
+// ivLen is the length in bytes of an AEAD's IV.
+const ivLen = 8
 
 func newAEADSuite(encr ipsec.Transform, keymat []byte, esn bool) (*aeadSuite, error) {
 	aead, salt, err := xform.NewAEAD(encr, keymat)
 	if err != nil {
 		return nil, err
 	}
-	s := &aeadSuite{aead: aead, salt: salt, esn: esn}
-	s.scratch.New = func() any { return &aeadScratch{nonce: [12]byte(append(salt[:], make([]byte, 8)...))} }
+	s := &aeadSuite{aead: aead, saltLen: len(salt), esn: esn}
+	s.scratch.New = func() any { return &aeadScratch{nonce: slices.Concat(salt, make([]byte, ivLen))} }
 	return s, nil
 }
 
-func (s *aeadSuite) layout() layout { return layout{iv: 8, icv: s.aead.Overhead(), align: 4} }
+func (s *aeadSuite) layout() layout { return layout{iv: ivLen, icv: s.aead.Overhead(), align: 4} }
 
 // putIV makes the sequence number the IV: like it, a nonce must never be
 // repeated under one key, and may be predictable (RFC 4106 section 3.1,
-// RFC 7634 section 2).
+// RFC 4309 section 3.1, RFC 7634 section 2).
 func (s *aeadSuite) putIV(iv []byte, seq uint64) { binary.BigEndian.PutUint64(iv, seq) }
 
 // prepare fills in the nonce of a packet and returns its additional
-// authenticated data (RFC 4106 section 5, RFC 7634 section 2.1).
+// authenticated data (RFC 4106 section 5, RFC 4309 section 5, RFC 7634
+// section 2.1).
 func (s *aeadSuite) prepare(x *aeadScratch, pkt []byte, high uint32) (aad []byte) {
-	copy(x.nonce[xform.SaltLen:], pkt[headerLen:headerLen+8])
+	copy(x.nonce[s.saltLen:], pkt[headerLen:headerLen+ivLen])
 	if !s.esn {
 		return pkt[:headerLen]
 	}
@@ -107,16 +113,16 @@ func (s *aeadSuite) prepare(x *aeadScratch, pkt []byte, high uint32) (aad []byte
 func (s *aeadSuite) seal(pkt []byte, high uint32) {
 	x := s.scratch.Get().(*aeadScratch)
 	aad := s.prepare(x, pkt, high)
-	contents := pkt[headerLen+8 : len(pkt)-s.aead.Overhead()]
-	s.aead.Seal(contents[:0], x.nonce[:], contents, aad)
+	contents := pkt[headerLen+ivLen : len(pkt)-s.aead.Overhead()]
+	s.aead.Seal(contents[:0], x.nonce, contents, aad)
 	s.scratch.Put(x)
 }
 
 func (s *aeadSuite) open(pkt []byte, high uint32) bool {
 	x := s.scratch.Get().(*aeadScratch)
 	aad := s.prepare(x, pkt, high)
-	sealed := pkt[headerLen+8:]
-	_, err := s.aead.Open(sealed[:0], x.nonce[:], sealed, aad)
+	sealed := pkt[headerLen+ivLen:]
+	_, err := s.aead.Open(sealed[:0], x.nonce, sealed, aad)
 	s.scratch.Put(x)
 	return err == nil
 }

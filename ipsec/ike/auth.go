@@ -2,8 +2,9 @@ package ike
 
 import (
 	"context"
-	"crypto/hmac"
+	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -11,15 +12,20 @@ import (
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
+	"github.com/ipsecfw/ipsecfw/ipsec/pki"
 	"github.com/ipsecfw/ipsecfw/ipsec/xform"
 )
 
-// AuthMethod is one way in which both ends may prove who they are: a
-// PresharedKey or a Certificate. Sign and Verify may take long, as they may
-// ask other hosts, and are called on any goroutine; the others are quick.
+// AuthMethod is one way in which an end may prove who it is: a PresharedKey, a
+// Certificate, a RawKey, or Null, which proves nothing. Sign and Verify may
+// take long, as they may ask other hosts, and are called on any goroutine; the
+// others are quick.
 type AuthMethod interface {
 	// Identity returns what we call ourselves; claimed is Policy.LocalID.
 	Identity(claimed string, local netip.Addr) (wire.ID, error)
+	// Proves reports whether we can prove ourselves by it. A method that has
+	// authorities or peers' keys only is for peers alone.
+	Proves() bool
 	// Sign returns our AUTH payload and the certificates to send with it,
 	// our own first.
 	Sign(ctx context.Context, s Signing) (*wire.Auth, []*wire.Cert, error)
@@ -27,7 +33,8 @@ type AuthMethod interface {
 	// verified: a responder looks for the method that its peer used.
 	Understands(m wire.AuthMethod) bool
 	// Verify checks the peer's AUTH payload and returns what the peer has
-	// proved. The error wraps ErrAuthentication.
+	// proved. The error wraps ErrAuthentication, and where it says something
+	// of a certificate a *pki.CertificateError.
 	Verify(ctx context.Context, v Verifying) (Proof, error)
 	// Accepts reports whether what a peer proved by another method of this host
 	// proves it by this one too: the same key, or a certificate that this
@@ -40,16 +47,20 @@ type AuthMethod interface {
 
 // Signing is what a method needs to make our AUTH payload.
 type Signing struct {
-	PRF    xform.PRF
-	Octets []byte     // what is signed, from SignedOctets
-	Hashes []HashAlgo // those of the peer's SIGNATURE_HASH_ALGORITHMS; nil if there was none
-	Rand   io.Reader
+	PRF      xform.PRF
+	Octets   []byte       // what is signed, from SignedOctets
+	SKp      []byte       // our SK_pi or SK_pr, which is the key of NULL authentication (RFC 7619 section 2.1)
+	Hashes   []HashAlgo   // those of the peer's SIGNATURE_HASH_ALGORITHMS; nil if there was none
+	Requests CertRequests // what certificates the peer takes
+	Rand     io.Reader
+	Now      time.Time
 }
 
 // Verifying is what a method needs to check a peer's AUTH payload.
 type Verifying struct {
 	PRF    xform.PRF
 	Octets []byte
+	SKp    []byte // the peer's SK_pi or SK_pr
 	Auth   *wire.Auth
 	ID     wire.ID      // who the peer says it is
 	Certs  []*wire.Cert // as they came
@@ -58,39 +69,102 @@ type Verifying struct {
 
 // Proof is what a peer has proved.
 type Proof struct {
-	By    AuthMethod // ours that verified it
-	ID    wire.ID
+	By    AuthMethod          // ours that verified it
+	ID    wire.ID             // ID_NULL if the peer proved nothing, whatever it called itself
 	How   string              // for PeerInfo.Auth
 	Chain []*x509.Certificate // verified, the peer's own first; nil without a certificate
+	Key   crypto.PublicKey    // of a peer with a raw key
 	Until time.Time           // when it ceases to hold, as a certificate expires; zero for never
+	// Revocation is the strictest policy that Chain satisfied when it was
+	// verified. A rule with a stricter one does not take the proof.
+	Revocation pki.Revocation
 }
+
+// Anonymous reports whether the peer proved nothing. What it says of itself is
+// not to be acted on, such as INITIAL_CONTACT (RFC 7619 section 2.3).
+func (p Proof) Anonymous() bool {
+	_, ok := p.By.(Null)
+	return ok
+}
+
+// What an authentication error may wrap beside ErrAuthentication.
+var (
+	// ErrWrongKey says that the AUTH payload was not made with the key that the
+	// peer should have: another preshared key, or another private key than that
+	// of the certificate.
+	ErrWrongKey = errors.New("the AUTH payload was made with another key")
+	// ErrNoMethod says that the peer used a method that the policy does not have.
+	ErrNoMethod = errors.New("no authentication method in common")
+	// ErrWeakMethod says that the peer signed with SHA-1, or can verify nothing
+	// else; a Certificate with Legacy takes that.
+	ErrWeakMethod = errors.New("signatures with SHA-1 are refused")
+)
+
+// AuthorizationError says that a peer is who it says, or might be, but is not
+// one of those that may have the SAs of a rule. It wraps ErrAuthentication.
+type AuthorizationError struct {
+	Peer  string // the identity
+	Group string // the PeerGroup that refuses it; empty if it is not of the rule's peer-id
+	Why   string // a sentence without its end
+}
+
+// Error returns the whole of it, of a length that a peer does not choose.
+func (e *AuthorizationError) Error() string { return ErrAuthentication.Error() + ": " + clip(e.Why) }
+
+// Unwrap returns ErrAuthentication.
+func (e *AuthorizationError) Unwrap() error { return ErrAuthentication }
 
 // Authenticate checks what a peer says and proves with whichever of the
 // methods fits. An empty peerID means any identity that authenticates, and no
 // group that it may be anyone's. The error wraps ErrAuthentication.
 func Authenticate(ctx context.Context, methods []AuthMethod, peerID string, peers *PeerGroup, v Verifying) (Proof, error) {
-	err := checkID(peerID, v.ID)
-	if err != nil {
+	if err := checkID(peerID, v.ID); err != nil {
 		return Proof{}, err
 	}
-	err = fmt.Errorf("%w: %s used the method %d, for which the policy has nothing", ErrAuthentication, v.ID, v.Auth.Method)
+	var errs []error
 	for _, m := range methods {
 		if !m.Understands(v.Auth.Method) {
 			continue
 		}
-		var p Proof
-		if p, err = m.Verify(ctx, v); err == nil {
+		p, err := m.Verify(ctx, v)
+		if err == nil {
+			err = checkID(peerID, p.ID)
+		}
+		if err == nil {
 			err = peers.admits(p)
 		}
 		if err == nil {
 			return p, nil
 		}
+		errs = append(errs, err)
 	}
-	return Proof{}, err
+	if len(errs) == 0 {
+		return Proof{}, fmt.Errorf("%w: %w: %s used the method %d, for which the policy has nothing", ErrAuthentication, ErrNoMethod, v.ID, v.Auth.Method)
+	}
+	return Proof{}, eachOnce(errs)
+}
+
+// eachOnce makes one error of several, in one line, as several keys or
+// authorities of a policy often say the same.
+func eachOnce(errs []error) error {
+	var said []string
+	var all error
+	for _, err := range errs {
+		switch text := err.Error(); {
+		case slices.Contains(said, text):
+		case all == nil:
+			all, said = err, []string{text}
+		default:
+			all, said = fmt.Errorf("%w; or %w", all, err), append(said, text)
+		}
+	}
+	return all
 }
 
 // Entitled checks that what a peer proved does for a rule with these methods,
-// peer-id and group. The error wraps ErrAuthentication.
+// peer-id and group. It asks no other host: a rule with a stricter revocation
+// policy than the one that was in force when the peer authenticated refuses,
+// until the peer authenticates anew. The error wraps ErrAuthentication.
 func Entitled(methods []AuthMethod, peerID string, peers *PeerGroup, p Proof, now time.Time) error {
 	if err := checkID(peerID, p.ID); err != nil {
 		return err
@@ -106,24 +180,29 @@ func Entitled(methods []AuthMethod, peerID string, peers *PeerGroup, p Proof, no
 
 func checkID(want string, id wire.ID) error {
 	if want != "" && !SameID(want, id) {
-		return fmt.Errorf("%w: the peer is %s, and the policy wants %s", ErrAuthentication, id, want)
+		return &AuthorizationError{Peer: id.String(), Why: fmt.Sprintf("the peer is %s, and the policy wants %s", id, want)}
 	}
 	return nil
 }
 
 // SameMethods reports whether two lists hold the same keys, certificates and
-// authorities in the same order.
+// authorities, to be used in the same way, in the same order.
 func SameMethods(a, b []AuthMethod) bool { return slices.EqualFunc(a, b, sameMethod) }
 
 func sameMethod(a, b AuthMethod) bool {
-	if x, ok := a.(PresharedKey); ok {
+	switch x := a.(type) {
+	case PresharedKey:
 		y, ok := b.(PresharedKey)
-		return ok && hmac.Equal(x.Secret, y.Secret)
+		return ok && x.equal(y)
+	case RawKey:
+		y, ok := b.(RawKey)
+		return ok && x.equal(y)
+	case Null:
+		return b == x
 	}
 	x, ok1 := certificate(a)
 	y, ok2 := certificate(b)
-	// The key is that of the first certificate.
-	return ok1 && ok2 && slices.EqualFunc(x.Chain, y.Chain, (*x509.Certificate).Equal) && x.Authorities.Equal(y.Authorities)
+	return ok1 && ok2 && x.equal(y)
 }
 
 // SignedOctets returns what one end signs (RFC 7296 section 2.15): its own
@@ -132,56 +211,4 @@ func sameMethod(a, b AuthMethod) bool {
 func SignedOctets(prf xform.PRF, message, nonce, skp []byte, id wire.ID) []byte {
 	body := append([]byte{byte(id.Kind), 0, 0, 0}, id.Data...)
 	return slices.Concat(message, nonce, prf.Sum(skp, body))
-}
-
-// Promising orders the methods of a policy for an initiator that has seen the
-// peer's IKE_SA_INIT: those that the peer is likely to accept come first,
-// each part in the policy's order. A peer that asks for no certificate, or
-// only for one of authorities that did not issue ours, hardly accepts ours;
-// yet it may (RFC 7296 section 3.7).
-func Promising(methods []AuthMethod, requests []*wire.CertReq) []AuthMethod {
-	var likely, unlikely []AuthMethod
-	for _, m := range methods {
-		if asksFor(m, requests) {
-			likely = append(likely, m)
-		} else {
-			unlikely = append(unlikely, m)
-		}
-	}
-	return append(likely, unlikely...)
-}
-
-// Answering returns the method with which a responder answers a peer that
-// proved itself with the method used: one of the same kind, and among several
-// certificates the first that the peer's requests name.
-func Answering(methods []AuthMethod, used AuthMethod, requests []*wire.CertReq) AuthMethod {
-	if _, ok := certificate(used); !ok || asksFor(used, requests) {
-		return used
-	}
-	for _, m := range methods {
-		if _, ok := certificate(m); ok && asksFor(m, requests) {
-			return m
-		}
-	}
-	return used
-}
-
-func asksFor(m AuthMethod, requests []*wire.CertReq) bool {
-	c, ok := certificate(m)
-	if !ok {
-		return true
-	}
-	return slices.ContainsFunc(requests, func(r *wire.CertReq) bool {
-		return r.Encoding == wire.CertX509 && c.issuedByOneOf(r.Authorities)
-	})
-}
-
-func certificate(m AuthMethod) (Certificate, bool) {
-	switch m := m.(type) {
-	case Certificate:
-		return m, true
-	case *Certificate:
-		return *m, true
-	}
-	return Certificate{}, false
 }

@@ -1,27 +1,48 @@
 package ike
 
 import (
-	"bytes"
 	"context"
 	"crypto"
-	"crypto/rsa"
-	"crypto/sha1"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
+	"github.com/ipsecfw/ipsecfw/ipsec/pki"
 )
 
 // Certificate is our own certificate with its key, and the authorities that
-// we believe.
+// we believe. Either may be missing: without a chain and a key it is for peers
+// alone.
 type Certificate struct {
 	Chain       []*x509.Certificate // our own first, then intermediates
-	Key         crypto.Signer
+	Key         crypto.Signer       // it may be of hardware: nothing but Public and Sign is used
 	Authorities *x509.CertPool
 	Roots       []*x509.Certificate // the certificates in Authorities, for certificate requests
+	Excluded    []*x509.Certificate // those of Roots that certificate requests do not name
+	// Intermediates are of issuers between Authorities and peers that do not
+	// send them.
+	Intermediates []*x509.Certificate
+	Revocation    pki.Revocation
+	CRLs          []*pki.CRL // that this host has, asked before any is fetched
+	// Fetcher gets CRLs and OCSP answers, also the one about our own
+	// certificate that peers may ask for; nil if nothing is to be fetched.
+	Fetcher pki.Fetcher
+	// Lookup fetches certificates from URLs that a peer names before it has
+	// proved anything: in place of its certificate, and in that for its issuer.
+	Lookup bool
+	// URL is where peers that look certificates up get ours, as DER, by HTTP;
+	// empty to send it always (RFC 7296 section 3.6).
+	URL string
+	// PKCS1 signs with RSASSA-PKCS1-v1_5 in place of RSASSA-PSS, for peers that
+	// know RFC 7427 and no more. Both are always accepted.
+	PKCS1 bool
+	// Legacy lets both ends sign by RSA with SHA-1, where the peer does not
+	// know RFC 7427.
+	Legacy bool
 }
 
 var _ AuthMethod = Certificate{}
@@ -37,180 +58,107 @@ func (c Certificate) String() string {
 // GoString keeps the key out of %#v.
 func (c Certificate) GoString() string { return "ike.Certificate{" + c.String() + "}" }
 
-// Identity returns the certificate's identity, whatever is claimed: the peer
-// accepts no other.
-func (c Certificate) Identity(string, netip.Addr) (wire.ID, error) {
+// Identity returns the claimed identity if the certificate speaks for it, and
+// else the certificate's own: peers accept no other.
+func (c Certificate) Identity(claimed string, _ netip.Addr) (wire.ID, error) {
 	if len(c.Chain) == 0 {
 		return wire.ID{}, errNoCertificate
+	}
+	if id := ParseID(claimed); claimed != "" && speaksFor(c.Chain[0], id) {
+		return id, nil
 	}
 	return CertID(c.Chain[0])
 }
 
 var errNoCertificate = errors.New("the policy has authorities but no certificate of our own")
 
-// Sign signs with the certificate's key, as RFC 7427 says if the peer knows
+// Proves holds if there is a certificate of our own with its key.
+func (c Certificate) Proves() bool { return len(c.Chain) > 0 && c.Key != nil }
+
+// Sign signs with the certificate's key: as RFC 7427 says if the peer knows
 // it, and else with ECDSA as in RFC 4754. RSA without RFC 7427 means SHA-1,
-// which is refused.
-func (c Certificate) Sign(_ context.Context, s Signing) (*wire.Auth, []*wire.Cert, error) {
-	if len(c.Chain) == 0 || c.Key == nil {
+// which is refused without Legacy.
+func (c Certificate) Sign(ctx context.Context, s Signing) (*wire.Auth, []*wire.Cert, error) {
+	if !c.Proves() {
 		return nil, nil, errNoCertificate
 	}
-	a, err := signatureAuth(c.Key, s)
+	a, err := signatureAuth(c.Key, s, c.rules())
 	if err != nil {
 		return nil, nil, fmt.Errorf("sign as %s: %w", c, err)
 	}
-	certs := make([]*wire.Cert, len(c.Chain))
-	for i, x := range c.Chain {
-		certs[i] = &wire.Cert{Encoding: wire.CertX509, Data: x.Raw}
-	}
-	return a, certs, nil
+	return a, c.payloads(ctx, s), nil
 }
 
-// Understands holds for the signature methods without SHA-1.
-func (Certificate) Understands(m wire.AuthMethod) bool {
-	switch m {
-	case wire.AuthDigitalSignature, wire.AuthECDSA256, wire.AuthECDSA384, wire.AuthECDSA521:
-		return true
-	}
-	return false
-}
+func (c Certificate) rules() signatureRules { return signatureRules{pkcs1: c.PKCS1, legacy: c.Legacy} }
 
-// Verify checks the chain against our authorities at the time given, that
-// the certificate speaks for the identity, and then the signature.
-func (c Certificate) Verify(_ context.Context, v Verifying) (Proof, error) {
-	var certs [][]byte
-	for _, x := range v.Certs {
-		if x.Encoding == wire.CertX509 {
-			certs = append(certs, x.Data)
-		}
-	}
-	if len(certs) == 0 {
-		return Proof{}, fmt.Errorf("%w: %s signed, but sent no certificate", ErrAuthentication, v.ID)
-	}
-	leaf, err := x509.ParseCertificate(certs[0])
+// Understands holds for the signature methods, and for RSA as it was before
+// RFC 7427, if only to say why it is refused.
+func (c Certificate) Understands(m wire.AuthMethod) bool { return isSignature(m) || m == wire.AuthRSA }
+
+// Verify checks that the certificate speaks for the identity, that its key
+// made the signature, that a chain leads to our authorities at the time given,
+// and that nothing of it was revoked, in this order: nothing is fetched for
+// one who does not have the key, but for the certificate itself.
+func (c Certificate) Verify(ctx context.Context, v Verifying) (Proof, error) {
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	leaf, evidence, err := c.received(ctx, v)
 	if err != nil {
-		return Proof{}, fmt.Errorf("%w: the certificate of %s: %w", ErrAuthentication, v.ID, err)
+		return Proof{}, fmt.Errorf("%w: %s: %w", ErrAuthentication, v.ID, err)
 	}
-	intermediates := x509.NewCertPool()
-	for _, der := range certs[1:min(len(certs), 1+maxChain)] {
-		// One that does not parse is of no use, and may be of no need.
-		if x, err := x509.ParseCertificate(der); err == nil && longRSA(x) == nil {
-			intermediates.AddCert(x)
-		}
-	}
-	chain, err := c.verifyChain(leaf, intermediates, v.Now)
-	if err != nil {
-		return Proof{}, fmt.Errorf("%w: the certificate of %q: %w", ErrAuthentication, leaf.Subject, err)
+	if err := pki.CheckKey(leaf.PublicKey); err != nil {
+		return Proof{}, fmt.Errorf("%w: %w", ErrAuthentication, pki.NewError(leaf, pki.WeakKey, v.Now, err))
 	}
 	if err := MatchID(leaf, v.ID); err != nil {
 		return Proof{}, fmt.Errorf("%w: %w", ErrAuthentication, err)
 	}
-	if err := verifySignature(leaf.PublicKey, v.Auth, v.Octets); err != nil {
+	if err := verifySignature(leaf.PublicKey, v.Auth, v.Octets, c.rules()); err != nil {
 		return Proof{}, fmt.Errorf("%w: the signature of %s: %w", ErrAuthentication, v.ID, err)
 	}
-	return Proof{By: c, ID: v.ID, How: "certificate " + leaf.Subject.String(), Chain: chain}, nil
+	verified, err := c.verifier().Verify(ctx, leaf, evidence, v.Now)
+	if err != nil {
+		return Proof{}, fmt.Errorf("%w: %w", ErrAuthentication, err)
+	}
+	return Proof{
+		By: c, ID: v.ID, How: "certificate " + leaf.Subject.String(),
+		Chain: verified.Chain, Until: verified.Until, Revocation: verified.Revocation,
+	}, nil
 }
 
-// Accepts verifies the chain against our authorities.
+// patience bounds how long all that is fetched for a peer may take, while it
+// waits and repeats its request.
+const patience = 20 * time.Second
+
+func (c Certificate) verifier() *pki.Verifier {
+	return &pki.Verifier{
+		Roots: c.Authorities, Intermediates: c.Intermediates, Revocation: c.Revocation, CRLs: c.CRLs, Fetcher: c.Fetcher, Lookup: c.Lookup,
+	}
+}
+
+// Accepts verifies the chain against our authorities. Whether it was revoked
+// is not asked again: a stricter policy than the one that it satisfied when
+// the peer authenticated refuses.
 func (c Certificate) Accepts(p Proof, now time.Time) error {
 	if len(p.Chain) == 0 {
 		return fmt.Errorf("%w: %s did not prove itself by a certificate", ErrAuthentication, p.ID)
 	}
-	intermediates := x509.NewCertPool()
-	for _, x := range p.Chain[1:] {
-		intermediates.AddCert(x)
+	if _, err := c.verifier().Chains(p.Chain[0], p.Chain[1:], now); err != nil {
+		return fmt.Errorf("%w: %w", ErrAuthentication, err)
 	}
-	if _, err := c.verifyChain(p.Chain[0], intermediates, now); err != nil {
-		return fmt.Errorf("%w: the certificate of %q: %w", ErrAuthentication, p.Chain[0].Subject, err)
-	}
-	return nil
-}
-
-// maxChain bounds the intermediate certificates that are looked at.
-const maxChain = 8
-
-func (c Certificate) verifyChain(leaf *x509.Certificate, intermediates *x509.CertPool, now time.Time) ([]*x509.Certificate, error) {
-	if c.Authorities == nil {
-		return nil, errors.New("no authority is trusted") // a nil pool would mean those of the system
-	}
-	if err := longRSA(leaf); err != nil {
-		return nil, err
-	}
-	chains, err := leaf.Verify(x509.VerifyOptions{
-		Roots:         c.Authorities,
-		Intermediates: intermediates,
-		CurrentTime:   now,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return chains[0], nil
-}
-
-// maxRSA is the longest modulus that is worked with, in bits. Nobody vouches
-// for the keys of certificates that just came, and a datagram has room for one
-// that takes seconds.
-const maxRSA = 8192
-
-func longRSA(c *x509.Certificate) error {
-	if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > maxRSA {
-		return fmt.Errorf("an RSA key of %d bits: %d are the most", k.N.BitLen(), maxRSA)
+	if !p.Revocation.Covers(c.Revocation) {
+		return fmt.Errorf("%w: the certificate of %q was verified with revocation %s, and the rule wants %s", ErrAuthentication, p.Chain[0].Subject, p.Revocation, c.Revocation)
 	}
 	return nil
 }
 
-// CertRequest returns the certificate request that tells a peer which
-// authorities the methods trust (RFC 7296 section 3.7); ok is false when no
-// method has any.
-func CertRequest(methods []AuthMethod) (req *wire.CertReq, ok bool) {
-	req = &wire.CertReq{Encoding: wire.CertX509}
-	for _, m := range methods {
-		c, _ := certificate(m)
-		for _, root := range c.Roots {
-			if h := keyHash(root); !hasHash(req.Authorities, h) {
-				req.Authorities = append(req.Authorities, h...)
-			}
-		}
-	}
-	return req, len(req.Authorities) > 0
+func (c Certificate) excludes(root *x509.Certificate) bool {
+	return slices.ContainsFunc(c.Excluded, root.Equal)
 }
 
-func keyHash(c *x509.Certificate) []byte {
-	h := sha1.Sum(c.RawSubjectPublicKeyInfo)
-	return h[:]
-}
-
-func hasHash(hashes, h []byte) bool {
-	for ; len(hashes) >= len(h); hashes = hashes[len(h):] {
-		if bytes.Equal(hashes[:len(h)], h) {
-			return true
-		}
-	}
-	return false
-}
-
-// issuedByOneOf reports whether a request with these hashes may mean our
-// certificate. It does too when the request names nobody, or when we do not
-// have our issuer's certificate and cannot tell.
-func (c Certificate) issuedByOneOf(hashes []byte) bool {
-	if len(c.Chain) == 0 {
-		return false
-	}
-	issuers := c.Chain[1:]
-	last := c.Chain[len(c.Chain)-1]
-	for _, root := range c.Roots {
-		if bytes.Equal(root.RawSubject, last.RawIssuer) {
-			issuers = append(issuers[:len(issuers):len(issuers)], root)
-		}
-	}
-	if len(hashes) == 0 || len(issuers) == 0 {
-		return true
-	}
-	for _, i := range issuers {
-		if hasHash(hashes, keyHash(i)) {
-			return true
-		}
-	}
-	return false
+func (c Certificate) equal(x Certificate) bool {
+	same := func(a, b []*x509.Certificate) bool { return slices.EqualFunc(a, b, (*x509.Certificate).Equal) }
+	// The key is that of the first certificate, and the Fetcher is the host's.
+	return same(c.Chain, x.Chain) && c.Authorities.Equal(x.Authorities) && same(c.Excluded, x.Excluded) &&
+		same(c.Intermediates, x.Intermediates) && slices.EqualFunc(c.CRLs, x.CRLs, (*pki.CRL).Equal) && c.Revocation == x.Revocation && (c.Fetcher == nil) == (x.Fetcher == nil) &&
+		c.Lookup == x.Lookup && c.URL == x.URL && c.PKCS1 == x.PKCS1 && c.Legacy == x.Legacy
 }

@@ -127,10 +127,13 @@ type Done struct {
 type DeleteChild struct{ InSPI ipsec.SPI }
 
 // Close deletes the IKE SA and all its children. The peer is told, except
-// with Silent, which is for an IKE SA that the peer no longer knows.
+// with Silent, which is for an IKE SA that the peer no longer knows. With Drain
+// the children stay in the data path until the peer has answered, for what is
+// still on its way: others have taken their place.
 type Close struct {
 	Reason string
 	Silent bool
+	Drain  bool
 }
 
 func (Datagram) event()    {}

@@ -34,6 +34,9 @@ type DataPath interface {
 	// rule policy and the peer remote. The error is ErrNoIKE if the peer seems
 	// to speak no IKE, and only then; it is ErrBusy if there was no room to ask.
 	Failed(policy string, remote netip.Addr, err error)
+	// Traffic returns how many packets were received and sent on the pair with
+	// an inbound SPI; 0 for one that it does not have.
+	Traffic(in ipsec.SPI) (received, sent uint64)
 }
 
 // ManagerConfig is what a Manager needs.
@@ -48,9 +51,13 @@ type ManagerConfig struct {
 	Now  func() time.Time // nil for time.Now
 	Log  *slog.Logger     // nil for none
 
+	// KeyLog, if set, gets the secrets of every IKE SA: see MachineConfig.
+	KeyLog func(Secrets)
+
 	// HalfOpen is how many IKE SAs that peers began may be without
-	// authentication; 0 for 256. From CookiesFrom of them on, peers have to
-	// return a cookie; 0 for 32.
+	// authentication; 0 for 256. From about CookiesFrom of them on, peers have
+	// to return a cookie; 0 for 32. It is half of that when most beginnings
+	// lead to nothing, and up to half of HalfOpen when most lead to an IKE SA.
 	HalfOpen, CookiesFrom int
 	// Begun is how many IKE SAs that we began may be without authentication;
 	// 0 for 1024. What packets need beyond them, or beyond 200 new ones a
@@ -69,14 +76,21 @@ type Manager struct {
 	done  chan struct{} // closed when Run has returned
 
 	// The rest belongs to the goroutine of Run.
+	base     context.Context // of Run
 	entries  map[*entry]struct{}
-	byPeer   map[pair]map[*entry]struct{}
+	byPeer   map[pair][]*entry    // in the order in which they were made
 	bySPI    map[uint64]*entry    // by each of our IKE SPIs
+	byIn     map[ipsec.SPI]*entry // by the inbound SPIs of their Child SAs
 	byInit   map[initKey]*entry   // by what a peer began
 	begun    int                  // IKE SAs without authentication that we began,
 	halfOpen int                  // and those that peers began,
-	near     map[netip.Prefix]int // by what counts as one peer
-	ending   bool                 // CloseAll has begun
+	near     counted              // by address
+	load     load
+	turn     uint64 // counts events
+	works    workshop
+	buried   postmortems
+	watchers map[pair]map[*Watcher]struct{}
+	ending   bool // CloseAll has begun
 	clock    clock
 	flows    map[flow]*attempt
 	failures *list.List // of those *attempt that failed, the oldest first
@@ -104,6 +118,22 @@ type entry struct {
 	refused       []ipsec.SPI // Child SAs that the data path did not take
 	onClosed      []func()
 	alarm         alarm
+	seen          evidence
+
+	// Until a peer that began has proved to be at its address, it gets no more
+	// than a small multiple of the bytes that came from there.
+	proven    bool
+	got, gave int
+	throttled bool // what it was to get was more
+
+	works    int // under way or waiting
+	workable context.Context
+	cancel   context.CancelFunc
+
+	renewal  *renewal // of this one; nil for none
+	replaces *entry   // that is closed when the Child SAs of this one stand
+	awaited  int      // of these, that have to stand yet
+	yields   *entry   // to which this one gives way, as both hosts began at once
 }
 
 // pair is the hosts at both ends of IKE SAs.
@@ -152,10 +182,13 @@ func NewManager(cfg ManagerConfig) *Manager {
 		inbox:    newInbox(),
 		done:     make(chan struct{}),
 		entries:  make(map[*entry]struct{}),
-		byPeer:   make(map[pair]map[*entry]struct{}),
+		base:     context.Background(),
+		byPeer:   make(map[pair][]*entry),
 		bySPI:    make(map[uint64]*entry),
+		byIn:     make(map[ipsec.SPI]*entry),
 		byInit:   make(map[initKey]*entry),
-		near:     make(map[netip.Prefix]int),
+		near:     make(counted),
+		watchers: make(map[pair]map[*Watcher]struct{}),
 		flows:    make(map[flow]*attempt),
 		failures: list.New(),
 		cookies:  NewCookies(cfg.Rand),
@@ -167,6 +200,7 @@ func NewManager(cfg ManagerConfig) *Manager {
 // SAs stay as they are; CloseAll ends them.
 func (m *Manager) Run(ctx context.Context) error {
 	defer close(m.done)
+	m.base = ctx
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -203,6 +237,9 @@ func (m *Manager) empty() {
 	for _, u := range mail.unknown {
 		m.unknownSPI(u)
 	}
+	for _, r := range mail.reports {
+		m.unreachable(r)
+	}
 }
 
 // hear takes the datagrams out of the inbox.
@@ -223,6 +260,9 @@ func (m *Manager) ring() {
 			return
 		}
 		m.feed(e, Tick{})
+		if _, alive := m.entries[e]; alive && e.renewal.due(now) {
+			m.replace(e)
+		}
 	}
 }
 
@@ -270,8 +310,9 @@ func (m *Manager) UnknownSPI(local, remote netip.AddrPort, spi ipsec.SPI) {
 }
 
 // SetPolicies puts other policies in force, for what is negotiated from now
-// on. IKE SAs with peers that no rule concerns any more, or that would have to
-// authenticate in another way, are closed. Once it has returned, no Child SA is
+// on. IKE SAs with peers that no rule concerns any more, that would have to
+// authenticate in another way, or that have algorithms which are not allowed
+// any more, are closed. Once it has returned, no Child SA is
 // installed by a rule as it was before, even if its negotiation had begun by
 // then: it fails with ErrPolicyChanged. Deleting those that stood already is
 // the caller's affair.
@@ -284,6 +325,8 @@ func (m *Manager) SetPolicies(p Policies) {
 				m.close(e, Close{Reason: "no rule concerns the peer any more"})
 			case !sameAuthentication(e.policy, now):
 				m.close(e, Close{Reason: "the peer has to authenticate in another way now"})
+			case !e.sameAlgorithms(now):
+				m.close(e, Close{Reason: "the IKE SA has algorithms that the policy does not allow any more"})
 			}
 		}
 		for m.forgetFailure() {
@@ -294,7 +337,22 @@ func (m *Manager) SetPolicies(p Policies) {
 // sameAuthentication reports whether both ends would prove the same under two
 // policies.
 func sameAuthentication(p, q Policy) bool {
-	return p.LocalID == q.LocalID && p.PeerID == q.PeerID && p.Peers.equal(q.Peers) && SameMethods(p.Auth, q.Auth)
+	return p.LocalID == q.LocalID && p.PeerID == q.PeerID && p.Peers.equal(q.Peers) && SameMethods(p.Auth, q.Auth) &&
+		p.PPKRequired == q.PPKRequired && slices.EqualFunc(p.PPKs, q.PPKs, PPK.equal)
+}
+
+// sameAlgorithms reports whether what was chosen for an IKE SA could be chosen
+// under another policy, or what is offered for one on its way is the same.
+func (e *entry) sameAlgorithms(now Policy) bool {
+	if !e.established {
+		return slices.EqualFunc(e.policy.Proposals, now.Proposals, sameTransforms)
+	}
+	allowed := now.Proposals
+	if len(allowed) == 0 {
+		allowed = DefaultProposals()
+	}
+	_, ok := SelectProposal(allowed, []ipsec.Proposal{e.info.Proposal}, ipsec.GroupNone)
+	return ok
 }
 
 // Peers lists the IKE SAs whose peers are authenticated, the oldest first.
@@ -322,13 +380,21 @@ func (m *Manager) DeleteChild(in ipsec.SPI) {
 // again and again.
 func (m *Manager) RekeyChild(in ipsec.SPI) { m.inbox.putRekey(in) }
 
+// RekeyIKE begins to replace the keys of the IKE SA that has an SPI of ours, as
+// PeerInfo has it, and reports whether there is one.
+func (m *Manager) RekeyIKE(spi uint64) (found bool) {
+	m.call(context.Background(), func() {
+		if e := m.bySPI[spi]; e != nil && e.established && !e.closing {
+			found = m.feed(e, RekeyIKE{})
+		}
+	})
+	return found
+}
+
 // feedChild gives an event to the machine that has a Child SA, if any has it.
 func (m *Manager) feedChild(in ipsec.SPI, ev Event) {
-	for e := range m.entries {
-		if slices.ContainsFunc(e.children, func(c ChildInfo) bool { return c.In == in }) {
-			m.feed(e, ev)
-			return
-		}
+	if e := m.byIn[in]; e != nil {
+		m.feed(e, ev)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/iketest"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
 )
 
 // A peer that claims the name of another, which a preshared key lets it do,
@@ -77,22 +78,33 @@ func TestManagerOtherKey(t *testing.T) {
 }
 
 // All addresses of a subnet of IPv6 count as one peer that has not
-// authenticated.
+// authenticated. Four of them are answered, the others have to return a cookie.
 func TestManagerHalfOpenSubnet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := iketest.NewNetwork(1, iketest.Faults{})
+		answered, asked := 0, 0
+		count := transport(func(data []byte) {
+			h, _, err := wire.Decode(data)
+			switch {
+			case err != nil:
+				t.Error(err)
+			case h.SPIr != 0:
+				answered++
+			default:
+				asked++
+			}
+		})
 		var peers []netip.Addr
 		for i := range 40 {
 			peers = append(peers, netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i + 2)}))
 		}
 		me := netip.MustParseAddr("2001:db8::1")
-		b := start(t, net, me, psk(peers...))
+		b := start(t, iketest.NewNetwork(1, iketest.Faults{}), me, psk(peers...), func(c *ike.ManagerConfig) { c.Transport = count })
 		for i, p := range peers {
 			firstWords(t, b, p, ike.Policy{Auth: key("x")}, uint64(i))
 		}
 		pass(time.Second)
-		if n := net.Sent(me); n != 16 {
-			t.Errorf("%d of 40 hosts in one subnet got an answer, want 16", n)
+		if answered != 4 || asked != 36 {
+			t.Errorf("of 40 hosts in one subnet %d got an answer and %d were asked for a cookie, want 4 and 36", answered, asked)
 		}
 	})
 }

@@ -45,9 +45,7 @@ func (m *Manager) acquire(w wanted) {
 	a := m.flows[w.flow]
 	switch {
 	case linkLocal(w.flow.local) || linkLocal(w.flow.remote):
-		if m.limits.warnings.allow(w.flow.remote.WithZone(""), now) {
-			m.cfg.Log.Warn("no IKE SA is begun", "peer", w.flow.remote, "rule", w.flow.policy, "error", errLinkLocal)
-		}
+		m.buryFlow(w.flow, errLinkLocal)
 		m.tell(w.flow, errLinkLocal)
 		return
 	case m.ending:
@@ -77,7 +75,9 @@ func (m *Manager) begin(a *attempt) {
 	if e == nil {
 		policy, ok := m.cfg.Policies.Peer(f.local, f.remote)
 		if !ok {
-			m.failFlow(a, fmt.Errorf("no rule concerns the peer %s", f.remote))
+			why := fmt.Errorf("%w %s", ErrNoRule, f.remote)
+			m.buryFlow(f, why)
+			m.failFlow(a, why)
 			return
 		}
 		if m.begun >= m.cfg.Begun || !m.limits.begin.take(m.cfg.Now()) {
@@ -94,6 +94,9 @@ func (m *Manager) begin(a *attempt) {
 		a.failed = nil
 	}
 	a.entry = e
+	if e.flows == nil {
+		e.flows = make(map[*attempt]struct{})
+	}
 	e.flows[a] = struct{}{}
 	m.feed(e, a.what)
 }
@@ -105,8 +108,8 @@ const portIKE = 500
 // that is not known to be full.
 func (m *Manager) entryFor(local, remote netip.Addr) *entry {
 	var best *entry
-	for e := range m.byPeer[pair{local, remote}] {
-		if e.closing || e.full || !e.established && e.init != (initKey{}) {
+	for _, e := range m.byPeer[pair{local, remote}] {
+		if e.closing || e.full || m.yielding(e) || !e.established && e.init != (initKey{}) {
 			continue
 		}
 		if best == nil || e.established && !best.established || e.established == best.established && e.began.After(best.began) {
@@ -160,10 +163,11 @@ func (m *Manager) refuse(a *attempt) {
 
 // busy tells the data path that there is no room for a flow's negotiation.
 func (m *Manager) busy(f flow) {
-	if m.limits.full.take(m.cfg.Now()) {
-		m.cfg.Log.Warn("too many negotiations, another one does not begin", "peer", f.remote, "rule", f.policy, "limit", m.cfg.Begun)
+	why := fmt.Errorf("%w: %s has to wait", ErrBusy, f.remote)
+	if m.limits.full.take(m.cfg.Now()) || len(m.watchers[pair{f.local, f.remote}]) > 0 {
+		m.buryFlow(f, why)
 	}
-	m.tell(f, fmt.Errorf("%w: %s has to wait", ErrBusy, f.remote))
+	m.tell(f, why)
 }
 
 // tell tells the data path that there will be no SA for what waits now.

@@ -41,9 +41,12 @@ func (a *alarms) Pop() any {
 	return e
 }
 
-// set takes over the deadline of an entry's machine.
+// set takes over the deadline of an entry's machine, or that of its renewal.
 func (c *clock) set(e *entry) {
 	at, ok := e.machine.Deadline()
+	if r := e.renewal; r != nil && !r.again.IsZero() && (!ok || r.again.Before(at)) {
+		at, ok = r.again, true
+	}
 	switch {
 	case !ok:
 		c.drop(e)

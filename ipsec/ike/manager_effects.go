@@ -11,19 +11,16 @@ import (
 	"slices"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
 )
 
 func (m *Manager) newEntry(local, remote netip.Addr, p Policy) *entry {
 	e := &entry{
 		local: local, remote: remote, policy: p, began: m.cfg.Now(), drops: m.inbox.drops(),
-		flows: make(map[*attempt]struct{}),
 	}
 	m.entries[e] = struct{}{}
 	ends := pair{local, remote}
-	if m.byPeer[ends] == nil {
-		m.byPeer[ends] = make(map[*entry]struct{})
-	}
-	m.byPeer[ends][e] = struct{}{}
+	m.byPeer[ends] = append(m.byPeer[ends], e)
 	return e
 }
 
@@ -34,10 +31,7 @@ func (m *Manager) count(e *entry, by int) {
 		return
 	}
 	m.halfOpen += by
-	n := near(e.init.remote.Addr())
-	if m.near[n] += by; m.near[n] == 0 {
-		delete(m.near, n)
-	}
+	m.near.add(e.init.remote.Addr(), by)
 }
 
 func (m *Manager) machineConfig(e *entry, local, remote netip.AddrPort, p Policy) MachineConfig {
@@ -46,6 +40,9 @@ func (m *Manager) machineConfig(e *entry, local, remote netip.AddrPort, p Policy
 		NewSPI:       m.cfg.DataPath.NewSPI,
 		NewIKESPI:    func() uint64 { return m.newIKESPI(e) },
 		FirstContact: func() bool { return m.firstContact(e) },
+		Traffic:      m.cfg.DataPath.Traffic,
+		Trace:        func(x Message) { m.trace(e, x) },
+		KeyLog:       m.cfg.KeyLog,
 	}
 }
 
@@ -83,7 +80,7 @@ func (m *Manager) newIKESPI(e *entry) uint64 {
 // says so: what the peer has of the others is younger, and stays.
 func (m *Manager) firstContact(e *entry) bool {
 	e.introduced = true
-	for o := range m.byPeer[pair{e.local, e.remote}] {
+	for _, o := range m.byPeer[pair{e.local, e.remote}] {
 		if o != e && (o.established || o.introduced) {
 			return false
 		}
@@ -95,6 +92,10 @@ func (m *Manager) firstContact(e *entry) bool {
 // whether the machine took the event.
 func (m *Manager) feed(e *entry, ev Event) bool {
 	effects, err := e.machine.Handle(m.cfg.Now(), ev)
+	m.turn++
+	if d, ok := ev.(Datagram); ok {
+		m.heard(e, d, err == nil)
+	}
 	if err != nil {
 		m.cfg.Log.Debug("IKE event refused", "peer", e.remote, "event", fmt.Sprintf("%T", ev), "error", err)
 	}
@@ -115,15 +116,16 @@ func (m *Manager) feed(e *entry, ev Event) bool {
 func (m *Manager) carryOut(e *entry, x Effect) {
 	switch x := x.(type) {
 	case Send:
-		if m.send(x.Local, x.Remote, x.Data) {
-			e.asked = true
-		}
+		m.sendFor(e, x)
 	case Work:
 		m.work(e, x)
 	case InstallChild:
 		m.install(e, x)
 	case RemoveChild:
 		e.children = slices.DeleteFunc(e.children, func(c ChildInfo) bool { return c.In == x.InSPI })
+		if m.byIn[x.InSPI] == e {
+			delete(m.byIn, x.InSPI)
+		}
 		m.cfg.DataPath.Remove(x.InSPI, x.Reason)
 		m.cfg.Log.Info("Child SA removed", "peer", e.remote, "in", x.InSPI, "reason", x.Reason)
 	case Established:
@@ -131,26 +133,68 @@ func (m *Manager) carryOut(e *entry, x Effect) {
 	case Changed:
 		e.info = x.Peer
 		m.cfg.Log.Info("IKE SA changed", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID)
+	case Renew:
+		m.renew(e, x)
 	case Failed:
 		m.failed(e, x)
 	case Closed:
-		level := slog.LevelInfo
-		if !e.established {
-			level = slog.LevelDebug // strangers must not fill the log, and failures are told
-		}
-		m.cfg.Log.Log(context.Background(), level, "IKE SA closed", "peer", e.remote, "reason", x.Reason)
-		m.failFlows(e, fmt.Errorf("%w: %s", ErrClosed, x.Reason))
-		m.forget(e)
+		m.closed(e, x)
 	}
 }
 
-// send reports whether a message has left this host.
-func (m *Manager) send(local, remote netip.AddrPort, data []byte) bool {
+func (m *Manager) closed(e *entry, x Closed) {
+	level, what := slog.LevelInfo, "audit: IKE SA closed"
+	if !e.established {
+		level, what = slog.LevelDebug, "IKE SA closed" // strangers must not fill the log, and failures are told
+	}
+	m.cfg.Log.Log(context.Background(), level, what, "peer", e.remote, "identity", e.info.RemoteID, "reason", x.Reason)
+	why := fmt.Errorf("%w: %s", ErrClosed, x.Reason)
+	for a := range e.flows {
+		if !m.ending {
+			m.bury(e, a.flow.policy, false, why)
+		}
+		m.failFlow(a, why)
+	}
+	m.forget(e)
+	m.abandonReplacement(e, why)
+}
+
+// amplification is how many times as many bytes as came from an address go
+// there, before somebody has proved to be there.
+const amplification = 3
+
+// heard notes a datagram for an entry, which its machine took or refused.
+func (m *Manager) heard(e *entry, d Datagram, took bool) {
+	e.got += len(d.Data)
+	if !took {
+		return
+	}
+	e.seen.hears(d)
+	if h, err := wire.ParseHeader(d.Data); err == nil && h.Exchange != wire.IKESAInit {
+		e.proven = true // it has what this host sent
+	}
+}
+
+// sendFor sends a machine's message.
+func (m *Manager) sendFor(e *entry, x Send) {
+	if e.init != (initKey{}) && !e.proven {
+		if e.gave += len(x.Data); e.gave > amplification*e.got {
+			e.throttled = true
+			return
+		}
+	}
+	err := m.send(x.Local, x.Remote, x.Data)
+	e.seen.sees(x, m.turn, err)
+	e.asked = e.asked || err == nil
+}
+
+// send sends a message, and returns why it has not left this host.
+func (m *Manager) send(local, remote netip.AddrPort, data []byte) error {
 	err := m.cfg.Transport.Send(local, remote, data)
 	if err != nil && m.limits.warnings.allow(remote.Addr(), m.cfg.Now()) {
 		m.cfg.Log.Warn("IKE message not sent", "peer", remote, "error", err)
 	}
-	return err == nil
+	return err
 }
 
 func (m *Manager) install(e *entry, x InstallChild) {
@@ -162,22 +206,29 @@ func (m *Manager) install(e *entry, x InstallChild) {
 	if a != nil {
 		m.inbox.settle(a.flow)
 	}
+	x.Standby = x.Standby || m.onStandby(e)
 	if err := m.cfg.DataPath.Install(x); err != nil {
 		err = fmt.Errorf("install the Child SA %s for the rule %q: %w", sa.InSPI, sa.Policy, err)
-		m.cfg.Log.Error("Child SA not installed", "peer", e.remote, "error", err)
 		e.refused = append(e.refused, sa.InSPI)
+		m.bury(e, sa.Policy, false, err)
 		if a != nil {
 			m.failFlow(a, err)
 		}
 		return
 	}
-	e.children = append(e.children, ChildInfo{Policy: sa.Policy, In: sa.InSPI, Out: sa.OutSPI})
+	info := ChildInfo{Policy: sa.Policy, In: sa.InSPI, Out: sa.OutSPI}
+	e.children = append(e.children, info)
+	m.byIn[sa.InSPI] = e
 	m.cfg.Log.Info("Child SA installed", "peer", e.remote, "rule", sa.Policy, "mode", sa.Mode,
 		"in", sa.InSPI, "out", sa.OutSPI, "cipher", sa.Encr, "local", sa.Local, "remote", sa.Remote, "udp", sa.UDPEncap)
 	if a != nil {
 		a.leave()
 		delete(m.flows, a.flow)
 	}
+	if e.replaces != nil && x.Rekeyed == 0 {
+		m.stands(e)
+	}
+	m.tellWatchers(pair{e.local, e.remote}, func(w Watcher) { w.installed(e.info, info) })
 }
 
 // establish notes that a peer is authenticated. If it says that it knows of no
@@ -188,15 +239,43 @@ func (m *Manager) install(e *entry, x InstallChild) {
 func (m *Manager) establish(e *entry, x Established) {
 	e.established, e.info = true, x.Peer
 	m.count(e, -1)
-	m.cfg.Log.Info("IKE SA established", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID, "auth", x.Peer.Auth, "proposal", x.Peer.Proposal)
+	if e.init != (initKey{}) {
+		m.load.proved.add(m.cfg.Now())
+	}
+	e.seen.settle()
+	m.cfg.Log.Info("audit: IKE SA established", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID, "auth", x.Peer.Auth, "proposal", x.Peer.Proposal)
+	m.tellWatchers(pair{e.local, e.remote}, func(w Watcher) { w.established(x.Peer) })
+	m.takeOver(e)
+	m.bound(e)
+	m.lookForTwin(e)
 	if !x.InitialContact {
 		return
 	}
-	for o := range m.byPeer[pair{e.local, e.remote}] {
+	for _, o := range slices.Clone(m.byPeer[pair{e.local, e.remote}]) {
 		same := o.info.RemoteID == x.Peer.RemoteID && o.info.Auth == x.Peer.Auth
-		if o != e && same && o.established && o.info.Since.Before(e.began) {
+		switch {
+		case o == e || !same || !o.established || !o.info.Since.Before(e.began):
+		case twins(e, o):
+			m.feed(o, Probe{}) // the peer may have begun before it knew of this one
+		default:
 			m.close(o, Close{Reason: "the peer has restarted", Silent: true})
 		}
+	}
+}
+
+// maxPerPeer is how many IKE SAs one peer may have. One that makes more than
+// it closes loses the oldest.
+const maxPerPeer = 128
+
+func (m *Manager) bound(e *entry) {
+	var old []*entry
+	for _, o := range m.byPeer[pair{e.local, e.remote}] {
+		if o.established && !o.closing {
+			old = append(old, o)
+		}
+	}
+	for ; len(old) > maxPerPeer; old = old[1:] {
+		m.close(old[0], Close{Reason: "the peer has too many IKE SAs"})
 	}
 }
 
@@ -215,19 +294,23 @@ func (m *Manager) failed(e *entry, x Failed) {
 		m.begin(a)
 		return
 	}
-	if m.tells(e) {
-		m.cfg.Log.Warn("IKE negotiation failed", "peer", e.remote, "rule", x.Policy, "error", x.Why)
+	e.closing = e.closing || x.Whole
+	if o := m.entryFor(e.local, e.remote); x.Whole && o != nil && o.established && silent {
+		m.moveFlows(e) // the peer does speak IKE: it has begun itself
+		m.abandonReplacement(e, x.Why)
+		return
+	}
+	if !m.ending {
+		m.bury(e, x.Policy, x.Whole, x.Why)
 	}
 	switch {
 	case x.Whole:
-		e.closing = true
-		if o := m.entryFor(e.local, e.remote); o != nil && o.established && silent {
-			m.moveFlows(e) // the peer does speak IKE: it has begun itself
-		} else {
-			m.failFlows(e, x.Why)
-		}
+		m.failFlows(e, x.Why)
+		m.abandonReplacement(e, x.Why)
 	case a != nil:
 		m.failFlow(a, x.Why)
+	case e.replaces != nil && x.Policy != "":
+		m.stands(e)
 	}
 }
 
@@ -252,10 +335,15 @@ func (m *Manager) forget(e *entry) {
 	}
 	delete(m.entries, e)
 	ends := pair{e.local, e.remote}
-	if delete(m.byPeer[ends], e); len(m.byPeer[ends]) == 0 {
+	left := slices.DeleteFunc(slices.Clone(m.byPeer[ends]), func(o *entry) bool { return o == e })
+	if m.byPeer[ends] = left; len(left) == 0 {
 		delete(m.byPeer, ends)
 	}
 	m.clock.drop(e)
+	e.rest()
+	for _, c := range e.children {
+		delete(m.byIn, c.In)
+	}
 	for _, spi := range e.spis {
 		delete(m.bySPI, spi)
 	}

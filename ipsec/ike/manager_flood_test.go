@@ -40,10 +40,11 @@ func (f *flooded) Peer(_, remote netip.Addr) (Policy, bool) {
 func (f *flooded) Child(_, _ netip.Addr, _, _ []ipsec.TrafficSelector, _ bool) []ChildPolicy {
 	return nil
 }
-func (f *flooded) Send(_, _ netip.AddrPort, _ []byte) error { return nil }
-func (f *flooded) NewSPI() ipsec.SPI                        { return 0x1000 }
-func (f *flooded) Install(InstallChild) error               { return nil }
-func (f *flooded) Remove(ipsec.SPI, string)                 {}
+func (f *flooded) Send(_, _ netip.AddrPort, _ []byte) error  { return nil }
+func (f *flooded) NewSPI() ipsec.SPI                         { return 0x1000 }
+func (f *flooded) Install(InstallChild) error                { return nil }
+func (f *flooded) Traffic(ipsec.SPI) (received, sent uint64) { return 0, 0 }
+func (f *flooded) Remove(ipsec.SPI, string)                  {}
 func (f *flooded) Failed(policy string, remote netip.Addr, err error) {
 	f.failures[flow{policy, here, remote}] = err
 }
@@ -353,17 +354,17 @@ func TestBucket(t *testing.T) {
 func TestManagerNearEnds(t *testing.T) {
 	for _, established := range []bool{false, true} {
 		f := newFlooded()
-		for i := range 30 {
+		for i := range 12 {
 			h := wire.Header{SPIi: uint64(i + 1), Version: wire.Version2, Exchange: wire.IKESAInit, Initiator: true}
 			data, err := wire.Encode(h, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			f.HandleDatagram(netip.AddrPortFrom(here, 500), netip.AddrPortFrom(peer(i/10), 500), data)
+			f.HandleDatagram(netip.AddrPortFrom(here, 500), netip.AddrPortFrom(peer(i/4), 500), data)
 		}
 		f.empty()
-		if len(f.near) != 3 || f.near[near(peer(1))] != 10 || f.halfOpen != 30 {
-			t.Errorf("half-open: %v, %d in all, want ten of three peers", f.near, f.halfOpen)
+		if len(f.near) != 4 || f.near[near(peer(1))] != 4 || f.near[block(peer(1))] != 12 || f.halfOpen != 12 {
+			t.Errorf("half-open: %v, %d in all, want four of three peers in one block", f.near, f.halfOpen)
 		}
 		for e := range f.entries {
 			if established {

@@ -27,6 +27,7 @@ type mail struct {
 	acquires  []wanted
 	datagrams []Datagram
 	unknown   []unknown
+	reports   []report
 }
 
 // unknown is an SPI that ESP came for and that we do not have.
@@ -40,6 +41,7 @@ const (
 	maxAcquires  = 4096
 	maxRekeys    = 4096
 	maxUnknown   = 64
+	maxReports   = 64
 )
 
 func newInbox() inbox {
@@ -102,6 +104,14 @@ func (b *inbox) putUnknown(u unknown) {
 	b.put(func(m *mail) {
 		if len(m.unknown) < maxUnknown {
 			m.unknown = append(m.unknown, u)
+		}
+	})
+}
+
+func (b *inbox) putReport(r report) {
+	b.put(func(m *mail) {
+		if len(m.reports) < maxReports {
+			m.reports = append(m.reports, r)
 		}
 	})
 }

@@ -11,12 +11,14 @@ type limits struct {
 	begin                      bucket // IKE SAs that we begin
 	failures                   bucket // lines in the log about those that failed
 	full                       bucket // lines about what is refused for lack of room
+	graves                     bucket // post-mortems of strangers
 }
 
 func newLimits() limits {
 	return limits{
 		answers: newLimiter(time.Second), unknown: newLimiter(time.Second), warnings: newLimiter(10 * time.Second),
 		begin: bucket{rate: 200, most: 400}, failures: bucket{rate: 10, most: 100}, full: bucket{rate: 0.1, most: 1},
+		graves: bucket{rate: 10, most: 100},
 	}
 }
 

@@ -48,9 +48,10 @@ func (m *Manager) route(d Datagram) {
 	}
 }
 
-// perAddress is how many half-open IKE SAs one address may have, or one
-// subnet of IPv6, all of whose addresses one host can take.
-const perAddress = 16
+// maxInit is the largest IKE_SA_INIT request that is looked at, in bytes: it is
+// kept until the peer has authenticated. The largest keys that fit are those of
+// ML-KEM-1024, with 1568 bytes.
+const maxInit = 8192
 
 // routeInit gives a peer's first message to a new machine, or to the one that
 // an earlier copy has made.
@@ -70,6 +71,10 @@ func (m *Manager) routeInit(d Datagram, h wire.Header) {
 		m.cfg.Log.Debug("IKE_SA_INIT of our own came back", "peer", d.Remote)
 		return
 	}
+	if len(d.Data) > maxInit {
+		m.cfg.Log.Debug("IKE_SA_INIT is too large", "peer", d.Remote, "bytes", len(d.Data))
+		return
+	}
 	now := m.cfg.Now()
 	policy, ok := m.cfg.Policies.Peer(d.Local.Addr(), d.Remote.Addr())
 	if !ok {
@@ -84,38 +89,54 @@ func (m *Manager) routeInit(d Datagram, h wire.Header) {
 		}
 		return
 	}
-	if m.halfOpen >= m.cfg.CookiesFrom {
-		ok, answer, err := m.cookies.Check(now, d.Remote, d.Data)
-		if err != nil {
-			m.cfg.Log.Debug("IKE_SA_INIT dropped", "peer", d.Remote, "error", err)
-			return
-		}
-		if !ok {
-			m.send(d.Local, d.Remote, answer)
-			return
-		}
-	}
-	if m.near[near(d.Remote.Addr())] >= perAddress {
-		m.cfg.Log.Debug("too many half-open IKE SAs of one peer", "peer", d.Remote)
+	m.load.begun.add(now)
+	from := d.Remote.Addr()
+	wanted := m.load.wantCookies(now, m.halfOpen, m.cfg.CookiesFrom, m.cfg.HalfOpen) || m.near.suspect(from, m.cfg.HalfOpen)
+	if wanted && !m.returnsCookie(d) {
 		return
 	}
+	if m.near.full(from, m.cfg.HalfOpen) {
+		m.cfg.Log.Debug("too many half-open IKE SAs of one peer or its neighbours", "peer", d.Remote)
+		return
+	}
+	m.respond(d, key, policy, wanted)
+}
+
+// respond makes the machine that answers a peer's first message. Proven says
+// that the peer has returned its cookie.
+func (m *Manager) respond(d Datagram, key initKey, policy Policy, proven bool) {
 	e := m.newEntry(d.Local.Addr(), d.Remote.Addr(), policy)
-	e.init = key
+	e.init, e.proven = key, proven
 	m.byInit[key] = e
 	m.count(e, 1)
 	e.machine = m.cfg.Responder(m.machineConfig(e, d.Local, d.Remote, policy))
-	if !m.feed(e, d) {
+	took := m.feed(e, d)
+	if _, alive := m.entries[e]; !alive {
+		return
+	}
+	switch {
+	case !took:
 		m.forget(e) // it was no IKE_SA_INIT, and the machine would wait for one
+	case e.throttled: // the answer is too long for somebody who may have made up an address
+		m.forget(e)
+		if m.returnsCookie(d) {
+			m.respond(d, key, policy, true)
+		}
 	}
 }
 
-// near returns what counts as one peer with an address.
-func near(a netip.Addr) netip.Prefix {
-	bits := a.BitLen()
-	if a.Is6() {
-		bits = 64
+// returnsCookie reports whether a peer has returned its cookie, and asks for
+// it if it has not.
+func (m *Manager) returnsCookie(d Datagram) bool {
+	ok, answer, err := m.cookies.Check(m.cfg.Now(), d.Remote, d.Data)
+	switch {
+	case err != nil:
+		m.cfg.Log.Debug("IKE_SA_INIT dropped", "peer", d.Remote, "error", err)
+		return false
+	case !ok:
+		m.send(d.Local, d.Remote, answer)
 	}
-	return netip.PrefixFrom(a, bits).Masked()
+	return ok
 }
 
 // errLinkLocal is why there is no IKE SA between link-local addresses of IPv6.
@@ -185,7 +206,7 @@ func (m *Manager) heardInvalidSPI(d Datagram) {
 		return
 	}
 	spi := ipsec.SPI(binary.BigEndian.Uint32(n.Data))
-	for e := range m.byPeer[pair{d.Local.Addr(), d.Remote.Addr()}] {
+	for _, e := range m.byPeer[pair{d.Local.Addr(), d.Remote.Addr()}] {
 		for _, c := range e.children {
 			if c.Out == spi {
 				m.feed(e, Probe{})

@@ -35,10 +35,12 @@ type rules struct {
 
 func (r rules) Peer(_, remote netip.Addr) (ike.Policy, bool) {
 	return ike.Policy{
-		Auth:     key(r.secret),
-		LocalID:  r.localID,
-		ForceUDP: r.forceUDP,
-		Patience: r.patience, MaxChildren: r.most,
+		Auth: key(r.secret),
+		// One without a second key exchange, so that there are two exchanges.
+		Proposals: classical,
+		LocalID:   r.localID,
+		ForceUDP:  r.forceUDP,
+		Patience:  r.patience, MaxChildren: r.most,
 	}, slices.Contains(r.peers, remote)
 }
 
@@ -47,6 +49,13 @@ func (r rules) Child(_, _ netip.Addr, _, _ []ipsec.TrafficSelector, _ bool) []ik
 }
 
 const secret = "correct horse"
+
+// classical is algorithms as they were before the post-quantum ones.
+var classical = []ipsec.Proposal{{Protocol: ipsec.ProtoIKE, Transforms: []ipsec.Transform{
+	{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 256},
+	{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA256},
+	{Type: ipsec.TypeGroup, ID: ipsec.GroupX25519},
+}}}
 
 func key(secret string) []ike.AuthMethod {
 	return []ike.AuthMethod{ike.PresharedKey{Secret: []byte(secret)}}

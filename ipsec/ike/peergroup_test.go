@@ -101,3 +101,87 @@ func TestPeerGroupSaysWho(t *testing.T) {
 		t.Error("a key ID passes for a name")
 	}
 }
+
+// A certificate is in a group by any one thing of it, and out of it by any one
+// of the exceptions.
+func TestPeerGroupOfCertificates(t *testing.T) {
+	ca := newIssuer(t, "CA")
+	key := p256Key(t)
+	c := ca.issue(t, "h.example", key.Public(), func(c *x509.Certificate) {
+		c.Subject = pkix.Name{CommonName: "Alice", OrganizationalUnit: []string{"Sales"}, Organization: []string{"Acme"}}
+	})
+	ofKey, err := KeyFingerprint(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dn := func(s string) DNPattern {
+		p, err := ParseDNPattern(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	constrainedCA := newIssuer(t, "Constrained", func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"example"} })
+	everyone := func(except *PeerGroup) *PeerGroup {
+		return &PeerGroup{Name: "staff", Names: []string{"*.example"}, Except: except}
+	}
+	byCert := Proof{ID: ParseID("h.example"), Chain: []*x509.Certificate{c, ca.cert}}
+	byKey := Proof{ID: ParseID("h.example"), Key: key.Public()}
+	for _, tt := range []struct {
+		name  string
+		group *PeerGroup
+		proof Proof
+		want  bool
+	}{
+		{"pattern", &PeerGroup{DNs: []DNPattern{dn("CN=x"), dn("CN=*,OU=Sales,O=Acme")}}, byCert, true},
+		{"another pattern", &PeerGroup{DNs: []DNPattern{dn("OU=Payroll")}}, byCert, false},
+		{"fingerprint of the certificate", &PeerGroup{Fingerprints: []Fingerprint{{}, CertFingerprint(c)}}, byCert, true},
+		{"fingerprint of its key", &PeerGroup{Fingerprints: []Fingerprint{ofKey}}, byCert, true},
+		{"fingerprint of its issuer", &PeerGroup{Fingerprints: []Fingerprint{CertFingerprint(ca.cert)}}, byCert, false},
+		{"fingerprint of a raw key", &PeerGroup{Fingerprints: []Fingerprint{ofKey}}, byKey, true},
+		{"another raw key", &PeerGroup{Fingerprints: []Fingerprint{{}}}, byKey, false},
+		{"name of a raw key", &PeerGroup{Names: []string{"h.example"}}, byKey, true},
+		{"pattern and a raw key", &PeerGroup{DNs: []DNPattern{dn("CN=*")}}, byKey, false},
+		{"nobody", &PeerGroup{Names: []string{"", "*"}, DNs: []DNPattern{dn("CN=*")}}, Proof{By: Null{}, ID: wire.ID{Kind: wire.IDNull}}, false},
+		{"no exception", everyone(&PeerGroup{Names: []string{"x.example"}}), byCert, true},
+		{"excepted by name", everyone(&PeerGroup{Names: []string{"H.example"}}), byCert, false},
+		{"excepted by common name", everyone(&PeerGroup{Names: []string{"alice"}}), byCert, false},
+		{"excepted by unit", everyone(&PeerGroup{Units: []string{"Sales"}}), byCert, false},
+		{"excepted by pattern", everyone(&PeerGroup{DNs: []DNPattern{dn("O=Acme")}}), byCert, false},
+		{"excepted by fingerprint", everyone(&PeerGroup{Fingerprints: []Fingerprint{ofKey}}), byCert, false},
+		{"raw key excepted", everyone(&PeerGroup{Fingerprints: []Fingerprint{ofKey}}), byKey, false},
+		{"common name", &PeerGroup{Names: []string{"alice"}}, byCert, true},
+		{"common name by an authority that is constrained in names", &PeerGroup{Names: []string{"alice"}},
+			Proof{Chain: []*x509.Certificate{c, constrainedCA.cert, ca.cert}}, false},
+		{"excepted by that common name", everyone(&PeerGroup{Names: []string{"alice"}}),
+			Proof{Chain: []*x509.Certificate{c, constrainedCA.cert, ca.cert}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := tt.group.admits(tt.proof); (err == nil) != tt.want {
+				t.Errorf("%v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestPeerGroupEqual(t *testing.T) {
+	group := func(change func(*PeerGroup)) *PeerGroup {
+		p, err := ParseDNPattern("CN=*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := &PeerGroup{Name: "a", DNs: []DNPattern{p}, Fingerprints: []Fingerprint{{1}}, Except: &PeerGroup{Names: []string{"x"}}}
+		change(g)
+		return g
+	}
+	for name, change := range map[string]func(*PeerGroup){
+		"pattern":     func(g *PeerGroup) { g.DNs = nil },
+		"fingerprint": func(g *PeerGroup) { g.Fingerprints[0] = Fingerprint{2} },
+		"exception":   func(g *PeerGroup) { g.Except.Names = nil },
+		"exceptions":  func(g *PeerGroup) { g.Except = nil },
+	} {
+		if same := func(*PeerGroup) {}; !group(same).equal(group(same)) || group(same).equal(group(change)) || group(change).equal(group(same)) {
+			t.Errorf("another %s makes no difference", name)
+		}
+	}
+}

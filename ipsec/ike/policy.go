@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"crypto/hmac"
 	"net/netip"
 	"slices"
 	"time"
@@ -76,6 +77,8 @@ type PPK struct {
 
 // String names the key without its secret.
 func (k PPK) String() string { return "PPK " + k.ID }
+
+func (k PPK) equal(l PPK) bool { return k.ID == l.ID && hmac.Equal(k.Secret, l.Secret) }
 
 // GoString keeps the secret out of %#v.
 func (k PPK) GoString() string { return "ike.PPK{" + k.ID + "}" }

@@ -8,39 +8,6 @@ import (
 	"github.com/ipsecfw/ipsecfw/ipsec"
 )
 
-// groups are those of package xform, in order of preference.
-var groups = []ipsec.Transform{
-	{Type: ipsec.TypeGroup, ID: ipsec.GroupX25519},
-	{Type: ipsec.TypeGroup, ID: ipsec.GroupP256},
-	{Type: ipsec.TypeGroup, ID: ipsec.GroupP384},
-	{Type: ipsec.TypeGroup, ID: ipsec.GroupMODP2048},
-}
-
-// DefaultProposals returns what is offered and accepted for an IKE SA when
-// the policy names nothing (RFC 8247): AEADs first, and AES-CBC with SHA-2
-// for peers that have no AEAD.
-func DefaultProposals() []ipsec.Proposal {
-	prfs := []ipsec.Transform{
-		{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA256},
-		{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA384},
-		{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA512},
-	}
-	return []ipsec.Proposal{
-		{Number: 1, Protocol: ipsec.ProtoIKE, Transforms: slices.Concat([]ipsec.Transform{
-			{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 256},
-			{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 128},
-			{Type: ipsec.TypeEncr, ID: ipsec.EncrChaCha20Poly1305},
-		}, prfs, groups)},
-		{Number: 2, Protocol: ipsec.ProtoIKE, Transforms: slices.Concat([]ipsec.Transform{
-			{Type: ipsec.TypeEncr, ID: ipsec.EncrAESCBC, KeyBits: 256},
-			{Type: ipsec.TypeEncr, ID: ipsec.EncrAESCBC, KeyBits: 128},
-			{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA256},
-			{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA384},
-			{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA512},
-		}, prfs, groups)},
-	}
-}
-
 // Offer returns proposals as they go into an SA payload: numbered from 1,
 // with our SPI, and with an ESN transform, which ESP must have
 // (RFC 7296 section 3.3.3), where the policy says nothing about it.
@@ -56,16 +23,41 @@ func Offer(ps []ipsec.Proposal, spi []byte) []ipsec.Proposal {
 	return out
 }
 
-// WithoutGroups returns proposals without their key exchange groups: a Child
-// SA that comes with IKE_AUTH has the IKE SA's key exchange
-// (RFC 7296 section 1.2).
+// WithoutGroups returns proposals without their key exchanges, the additional
+// ones included, and each of them once: a Child SA that comes with IKE_AUTH has
+// the IKE SA's key exchanges (RFC 7296 section 1.2).
 func WithoutGroups(ps []ipsec.Proposal) []ipsec.Proposal {
-	out := make([]ipsec.Proposal, len(ps))
-	for i, p := range ps {
-		out[i] = keep(p, func(t ipsec.Transform) bool { return t.Type != ipsec.TypeGroup })
+	var out []ipsec.Proposal
+	for _, p := range ps {
+		p = keep(p, func(t ipsec.Transform) bool { return !keyExchange(t.Type) })
+		if !slices.ContainsFunc(out, func(q ipsec.Proposal) bool { return sameTransforms(p, q) }) {
+			out = append(out, p)
+		}
 	}
 	return out
 }
+
+// WithoutAdditional returns what is left of the proposals that an IKE SA may
+// have with a peer that knows no IKE_INTERMEDIATE (RFC 9370 section 2.2.1):
+// those without additional key exchanges, or that may leave them all out. It
+// never makes one of them optional: a policy that insists on it is left with
+// nothing.
+func WithoutAdditional(ps []ipsec.Proposal) []ipsec.Proposal {
+	var out []ipsec.Proposal
+	for _, p := range ps {
+		if slices.ContainsFunc(p.Transforms, func(t ipsec.Transform) bool {
+			return t.Type.Additional() && !slices.Contains(p.Transforms, ipsec.Transform{Type: t.Type})
+		}) {
+			continue
+		}
+		out = append(out, keep(p, func(t ipsec.Transform) bool { return !t.Type.Additional() }))
+	}
+	return out
+}
+
+// keyExchange reports whether a type is that of the initial or of an
+// additional key exchange.
+func keyExchange(t ipsec.TransformType) bool { return t == ipsec.TypeGroup || t.Additional() }
 
 // keep returns a proposal with some of its transforms.
 func keep(p ipsec.Proposal, wanted func(ipsec.Transform) bool) ipsec.Proposal {
@@ -75,28 +67,39 @@ func keep(p ipsec.Proposal, wanted func(ipsec.Transform) bool) ipsec.Proposal {
 
 // SelectProposal makes the responder's choice (RFC 7296 section 3.3.6): the
 // first of the wanted proposals that agrees with an offered one, and of its
-// transforms, the first of each type. The result has the number and the SPI
-// of the offered proposal and one transform of each type. A proposal for ESP
-// that names no group is one for the group NONE, at either end: whoever wants
-// a key exchange for each Child SA does not get along with whoever wants none,
-// and whoever takes both says so.
+// transforms, the first of each type, but no key exchange twice (RFC 9370
+// section 2.2.1). The result has the number and the SPI of the offered proposal
+// and one transform of each type that the peer named. A proposal that names no
+// group, or no additional key exchange of a type, is one for NONE there, at
+// either end: whoever wants a key exchange for each Child SA does not get along
+// with whoever wants none, and whoever takes both says so.
 //
 // The group is that of the KE payload, or 0 if there was none: where it is
 // acceptable it is chosen, which spares INVALID_KE_PAYLOAD and another round.
+// That round is not spared where it is the price of a post-quantum key exchange.
 func SelectProposal(wanted, offered []ipsec.Proposal, group uint16) (chosen ipsec.Proposal, ok bool) {
-	if group != ipsec.GroupNone {
-		only := make([]ipsec.Proposal, len(offered))
-		for i, o := range offered {
-			only[i] = keep(o, func(t ipsec.Transform) bool { return t.Type != ipsec.TypeGroup || t.ID == group })
-		}
-		only = slices.DeleteFunc(only, func(o ipsec.Proposal) bool {
-			_, ok := o.First(ipsec.TypeGroup)
-			return !ok
-		})
-		if chosen, ok := SelectProposal(wanted, only, ipsec.GroupNone); ok {
-			return chosen, true
+	chosen, ok = firstAgreed(wanted, offered)
+	if !ok || group == ipsec.GroupNone {
+		return chosen, ok
+	}
+	var only []ipsec.Proposal
+	for _, o := range offered {
+		o = keep(o, func(t ipsec.Transform) bool { return t.Type != ipsec.TypeGroup || t.ID == group })
+		if _, ok := o.First(ipsec.TypeGroup); ok {
+			only = append(only, o)
 		}
 	}
+	if spared, ok := firstAgreed(wanted, only); ok && (postQuantum(spared) || !postQuantum(chosen)) {
+		return spared, true
+	}
+	return chosen, true
+}
+
+func postQuantum(p ipsec.Proposal) bool {
+	return slices.ContainsFunc(p.Transforms, ipsec.Transform.PostQuantum)
+}
+
+func firstAgreed(wanted, offered []ipsec.Proposal) (ipsec.Proposal, bool) {
 	for _, w := range wanted {
 		for _, o := range offered {
 			if chosen, ok := agree(w, o); ok {
@@ -125,31 +128,48 @@ func agree(w, o ipsec.Proposal) (ipsec.Proposal, bool) {
 }
 
 func agreeOnRest(chosen *ipsec.Proposal, aead bool, w, o ipsec.Proposal) bool {
-	for _, t := range []ipsec.TransformType{ipsec.TypePRF, ipsec.TypeInteg, ipsec.TypeGroup, ipsec.TypeESN} {
-		ours, theirs := w.Of(t), o.Of(t)
-		said := len(theirs) > 0 // only a type that the peer named may stand in the answer
-		none := []ipsec.Transform{{Type: t}}
-		if t == ipsec.TypeInteg && aead {
-			ours = none
+	var exchanges [][]ipsec.Transform // what may be chosen for each of the key exchanges
+	for t := ipsec.TypePRF; t <= ipsec.TypeADDKE7; t++ {
+		common := inCommon(t, aead, w, o)
+		if required(t, w.Protocol, aead) {
+			common = slices.DeleteFunc(common, func(x ipsec.Transform) bool { return x.ID == 0 })
 		}
-		if len(ours) == 0 {
-			ours = none // ESNNo, too, has the number 0
-		}
-		if len(theirs) == 0 {
-			theirs = none
-		}
-		i := slices.IndexFunc(ours, func(x ipsec.Transform) bool { return slices.Contains(theirs, x) })
-		if i < 0 {
+		if len(common) == 0 {
 			return false
 		}
-		if ours[i].ID == 0 && (required(t, w.Protocol, aead)) {
-			return false
+		if keyExchange(t) {
+			exchanges = append(exchanges, common)
+			continue
 		}
-		if said {
-			chosen.Transforms = append(chosen.Transforms, ours[i])
-		}
+		choose(chosen, common[0], o)
 	}
-	return true
+	exchange, ok := distinct(exchanges)
+	for _, x := range exchange {
+		choose(chosen, x, o)
+	}
+	slices.SortFunc(chosen.Transforms, func(a, b ipsec.Transform) int { return int(a.Type) - int(b.Type) })
+	return ok
+}
+
+// choose adds a transform to an answer, in which only a type that the peer
+// named may stand.
+func choose(chosen *ipsec.Proposal, x ipsec.Transform, o ipsec.Proposal) {
+	if _, said := o.First(x.Type); said {
+		chosen.Transforms = append(chosen.Transforms, x)
+	}
+}
+
+// inCommon returns the transforms of a type that both ends take, in our order.
+func inCommon(t ipsec.TransformType, aead bool, w, o ipsec.Proposal) []ipsec.Transform {
+	none := []ipsec.Transform{{Type: t}} // ESNNo, too, has the number 0
+	ours, theirs := w.Of(t), o.Of(t)
+	if len(ours) == 0 || t == ipsec.TypeInteg && aead {
+		ours = none
+	}
+	if len(theirs) == 0 {
+		theirs = none
+	}
+	return slices.DeleteFunc(slices.Clone(ours), func(x ipsec.Transform) bool { return !slices.Contains(theirs, x) })
 }
 
 // required reports whether a proposal without the type would leave an SA
@@ -166,11 +186,12 @@ func required(t ipsec.TransformType, p ipsec.ProtocolID, aead bool) bool {
 
 // strange holds for a transform of a type that we do not know, for which a
 // whole proposal must be refused (RFC 7296 section 3.3.6).
-func strange(t ipsec.Transform) bool { return t.Type < ipsec.TypeEncr || t.Type > ipsec.TypeESN }
+func strange(t ipsec.Transform) bool { return t.Type < ipsec.TypeEncr || t.Type > ipsec.TypeADDKE7 }
 
 // CheckChoice verifies the responder's answer to an offer: it must be one of
-// the proposals, with one of its transforms for each type
-// (RFC 7296 section 2.7). The error wraps ErrNoProposal.
+// the proposals, with one of its transforms for each type (RFC 7296
+// section 2.7) and no key exchange twice (RFC 9370 section 2.2.1). The error
+// wraps ErrNoProposal.
 func CheckChoice(offered []ipsec.Proposal, answer []ipsec.Proposal) (chosen ipsec.Proposal, err error) {
 	if len(answer) != 1 {
 		return chosen, fmt.Errorf("%w: the peer answered with %d proposals, not 1", ErrNoProposal, len(answer))
@@ -183,7 +204,7 @@ func CheckChoice(offered []ipsec.Proposal, answer []ipsec.Proposal) (chosen ipse
 		return chosen, fmt.Errorf("%w: the peer chose the proposal %d for %s, which was not offered", ErrNoProposal, chosen.Number, chosen.Protocol)
 	}
 	encr, _ := chosen.First(ipsec.TypeEncr)
-	for t := ipsec.TypeEncr; t <= ipsec.TypeESN; t++ {
+	for t := ipsec.TypeEncr; t <= ipsec.TypeADDKE7; t++ {
 		ours, theirs := offered[i].Of(t), chosen.Of(t)
 		switch {
 		case len(theirs) == 0 && (len(ours) == 0 || slices.Contains(ours, ipsec.Transform{Type: t})):
@@ -195,6 +216,9 @@ func CheckChoice(offered []ipsec.Proposal, answer []ipsec.Proposal) (chosen ipse
 	}
 	if slices.ContainsFunc(chosen.Transforms, strange) {
 		return chosen, fmt.Errorf("%w: the peer chose %s, which is not within the offered %s", ErrNoProposal, chosen, offered[i])
+	}
+	if twice, ok := repeated(chosen); ok {
+		return chosen, fmt.Errorf("%w: the peer chose %s, which has the key exchange %s twice", ErrNoProposal, chosen, twice)
 	}
 	return chosen, nil
 }

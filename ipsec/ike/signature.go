@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/binary"
@@ -17,6 +18,7 @@ import (
 	_ "crypto/sha512"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
+	"github.com/ipsecfw/ipsecfw/ipsec/pki"
 )
 
 // HashAlgo is a hash of a SIGNATURE_HASH_ALGORITHMS notification, from the
@@ -62,6 +64,8 @@ var (
 	oidMGF1    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 8}
 	oidEd25519 = asn1.ObjectIdentifier{1, 3, 101, 112}
 
+	oidRSAWithSHA1 = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 5}
+
 	oidHash = map[HashAlgo]asn1.ObjectIdentifier{
 		HashSHA256: {2, 16, 840, 1, 101, 3, 4, 2, 1},
 		HashSHA384: {2, 16, 840, 1, 101, 3, 4, 2, 2},
@@ -88,16 +92,31 @@ type pssParameters struct {
 	Trailer int                      `asn1:"optional,explicit,tag:3,default:1"`
 }
 
+// signatureRules says how to sign, and what to believe.
+type signatureRules struct {
+	pkcs1  bool // sign by RSASSA-PKCS1-v1_5 where RSASSA-PSS could be
+	legacy bool // RSA with SHA-1 for peers without RFC 7427
+}
+
+// isSignature holds for the methods of RFC 7427 and RFC 4754.
+func isSignature(m wire.AuthMethod) bool {
+	switch m {
+	case wire.AuthDigitalSignature, wire.AuthECDSA256, wire.AuthECDSA384, wire.AuthECDSA521:
+		return true
+	}
+	return false
+}
+
 // signatureAuth makes an AUTH payload with a private key.
-func signatureAuth(key crypto.Signer, s Signing) (*wire.Auth, error) {
+func signatureAuth(key crypto.Signer, s Signing, rules signatureRules) (*wire.Auth, error) {
 	if s.Hashes == nil {
-		return signOld(key, s)
+		return signOld(key, s, rules)
 	}
 	h, err := pickHash(key.Public(), s.Hashes)
 	if err != nil {
 		return nil, err
 	}
-	algo, opts, err := algorithm(key.Public(), h)
+	algo, opts, err := algorithm(key.Public(), h, rules.pkcs1)
 	if err != nil {
 		return nil, err
 	}
@@ -138,13 +157,16 @@ func pickHash(pub crypto.PublicKey, theirs []HashAlgo) (HashAlgo, error) {
 }
 
 // algorithm describes a signature for the AUTH payload and for the signer.
-func algorithm(pub crypto.PublicKey, h HashAlgo) (pkix.AlgorithmIdentifier, crypto.SignerOpts, error) {
+func algorithm(pub crypto.PublicKey, h HashAlgo, pkcs1 bool) (pkix.AlgorithmIdentifier, crypto.SignerOpts, error) {
 	switch pub.(type) {
 	case ed25519.PublicKey:
 		return pkix.AlgorithmIdentifier{Algorithm: oidEd25519}, crypto.Hash(0), nil
 	case *ecdsa.PublicKey:
 		return pkix.AlgorithmIdentifier{Algorithm: oidECDSA[h]}, cryptoHash[h], nil
 	case *rsa.PublicKey:
+		if pkcs1 {
+			return pkix.AlgorithmIdentifier{Algorithm: oidRSA[h], Parameters: asn1.NullRawValue}, cryptoHash[h], nil
+		}
 		hash := pkix.AlgorithmIdentifier{Algorithm: oidHash[h], Parameters: asn1.NullRawValue}
 		inner, err := asn1.Marshal(hash)
 		if err != nil {
@@ -188,7 +210,15 @@ var oldECDSA = []struct {
 }
 
 // signOld signs for a peer without RFC 7427.
-func signOld(key crypto.Signer, s Signing) (*wire.Auth, error) {
+func signOld(key crypto.Signer, s Signing, rules signatureRules) (*wire.Auth, error) {
+	if _, ok := key.Public().(*rsa.PublicKey); ok && rules.legacy {
+		d := sha1.Sum(s.Octets)
+		sig, err := key.Sign(s.Rand, d[:], crypto.SHA1)
+		if err != nil {
+			return nil, err
+		}
+		return &wire.Auth{Method: wire.AuthRSA, Data: sig}, nil
+	}
 	pub, _ := key.Public().(*ecdsa.PublicKey)
 	for _, o := range oldECDSA {
 		if pub == nil || pub.Curve.Params().BitSize != o.bits {
@@ -204,23 +234,36 @@ func signOld(key crypto.Signer, s Signing) (*wire.Auth, error) {
 		}
 		size := (o.bits + 7) / 8
 		raw := make([]byte, 2*size)
+		if sig.R.Sign() <= 0 || sig.S.Sign() <= 0 || sig.R.BitLen() > o.bits || sig.S.BitLen() > o.bits {
+			return nil, errors.New("the signer made no ECDSA signature: its numbers are out of range")
+		}
 		sig.R.FillBytes(raw[:size])
 		sig.S.FillBytes(raw[size:])
 		return &wire.Auth{Method: o.method, Data: raw}, nil
 	}
-	return nil, errors.New("the peer does not support RFC 7427, and without it only an ECDSA key can sign without SHA-1")
+	return nil, fmt.Errorf("%w: the peer does not support RFC 7427, and without it only an ECDSA key on P-256, P-384 or P-521 can sign without SHA-1", ErrWeakMethod)
 }
 
-var (
-	errBadSignature = errors.New("it is not the certificate's key that signed")
-	errBadAlgorithm = errors.New("an algorithm that is not accepted, or that does not fit the certificate's key")
-)
+var errBadAlgorithm = errors.New("an algorithm that is not accepted, or that does not fit the key")
 
-// verifySignature checks an AUTH payload with a public key.
-func verifySignature(pub crypto.PublicKey, a *wire.Auth, octets []byte) error {
-	if a.Method != wire.AuthDigitalSignature {
-		return verifyOld(pub, a, octets)
+// verifySignature checks an AUTH payload with a public key. The error wraps
+// ErrWrongKey or ErrWeakMethod, or says what is wrong with the payload.
+func verifySignature(pub crypto.PublicKey, a *wire.Auth, octets []byte, rules signatureRules) error {
+	if err := pki.CheckKey(pub); err != nil {
+		return err
 	}
+	switch a.Method {
+	case wire.AuthDigitalSignature:
+		return verifyDigital(pub, a, octets)
+	case wire.AuthRSA:
+		return verifyOldRSA(pub, a, octets, rules)
+	}
+	return verifyOldECDSA(pub, a, octets)
+}
+
+// verifyDigital checks a signature of RFC 7427, which says how it was made. The
+// hash may be any of those that OurHashes announces.
+func verifyDigital(pub crypto.PublicKey, a *wire.Auth, octets []byte) error {
 	if len(a.Data) == 0 || len(a.Data) < 1+int(a.Data[0]) {
 		return errors.New("the AUTH payload ends within its algorithm")
 	}
@@ -236,7 +279,7 @@ func verifySignature(pub crypto.PublicKey, a *wire.Auth, octets []byte) error {
 			return errBadAlgorithm
 		}
 		if !ed25519.Verify(pub, octets, sig) {
-			return errBadSignature
+			return ErrWrongKey
 		}
 		return nil
 	case *ecdsa.PublicKey:
@@ -245,7 +288,7 @@ func verifySignature(pub crypto.PublicKey, a *wire.Auth, octets []byte) error {
 			return errBadAlgorithm
 		}
 		if !ecdsa.VerifyASN1(pub, digest(h, octets), sig) {
-			return errBadSignature
+			return ErrWrongKey
 		}
 		return nil
 	case *rsa.PublicKey:
@@ -254,18 +297,15 @@ func verifySignature(pub crypto.PublicKey, a *wire.Auth, octets []byte) error {
 	return errBadAlgorithm
 }
 
-// minRSA is the shortest modulus that is believed, in bits.
-const minRSA = 2048
-
 func verifyRSA(pub *rsa.PublicKey, algo pkix.AlgorithmIdentifier, octets, sig []byte) error {
-	if n := pub.N.BitLen(); n < minRSA {
-		return fmt.Errorf("an RSA key of %d bits: %d are the least", n, minRSA)
-	}
 	if h, ok := hashOf(oidRSA, algo.Algorithm); ok {
 		if rsa.VerifyPKCS1v15(pub, cryptoHash[h], digest(h, octets), sig) != nil {
-			return errBadSignature
+			return ErrWrongKey
 		}
 		return nil
+	}
+	if algo.Algorithm.Equal(oidRSAWithSHA1) {
+		return ErrWeakMethod
 	}
 	var p pssParameters
 	if !algo.Algorithm.Equal(oidPSS) {
@@ -284,7 +324,7 @@ func verifyRSA(pub *rsa.PublicKey, algo pkix.AlgorithmIdentifier, octets, sig []
 		return errBadAlgorithm
 	}
 	if rsa.VerifyPSS(pub, cryptoHash[h], digest(h, octets), sig, &rsa.PSSOptions{SaltLength: p.Salt}) != nil {
-		return errBadSignature
+		return ErrWrongKey
 	}
 	return nil
 }
@@ -298,7 +338,31 @@ func hashOf(oids map[HashAlgo]asn1.ObjectIdentifier, oid asn1.ObjectIdentifier) 
 	return 0, false
 }
 
-func verifyOld(pub crypto.PublicKey, a *wire.Auth, octets []byte) error {
+// verifyOldRSA checks a signature by RSASSA-PKCS1-v1_5, which says itself which
+// hash it is of. Most peers have SHA-1 here, and may have another (RFC 7296
+// section 3.8).
+func verifyOldRSA(pub crypto.PublicKey, a *wire.Auth, octets []byte, rules signatureRules) error {
+	key, ok := pub.(*rsa.PublicKey)
+	if !ok {
+		return errBadAlgorithm
+	}
+	for h := range cryptoHash {
+		if rsa.VerifyPKCS1v15(key, cryptoHash[h], digest(h, octets), a.Data) == nil {
+			return nil
+		}
+	}
+	d := sha1.Sum(octets)
+	switch err := rsa.VerifyPKCS1v15(key, crypto.SHA1, d[:], a.Data); {
+	case err != nil:
+		return ErrWrongKey
+	case !rules.legacy:
+		return ErrWeakMethod
+	}
+	return nil
+}
+
+// verifyOldECDSA checks a signature of RFC 4754.
+func verifyOldECDSA(pub crypto.PublicKey, a *wire.Auth, octets []byte) error {
 	key, ok := pub.(*ecdsa.PublicKey)
 	if !ok {
 		return errBadAlgorithm
@@ -313,7 +377,7 @@ func verifyOld(pub crypto.PublicKey, a *wire.Auth, octets []byte) error {
 		}
 		r, s := new(big.Int).SetBytes(a.Data[:size]), new(big.Int).SetBytes(a.Data[size:])
 		if !ecdsa.Verify(key, digest(o.hash, octets), r, s) {
-			return errBadSignature
+			return ErrWrongKey
 		}
 		return nil
 	}

@@ -64,7 +64,7 @@ func TestSignatures(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			message := []byte("the signed octets")
-			a, err := signatureAuth(tt.key, Signing{Octets: message, Hashes: tt.hashes, Rand: rand.Reader})
+			a, err := signatureAuth(tt.key, Signing{Octets: message, Hashes: tt.hashes, Rand: rand.Reader}, signatureRules{})
 			if tt.method == 0 {
 				if err == nil {
 					t.Fatal("signed all the same")
@@ -86,26 +86,26 @@ func TestSignatures(t *testing.T) {
 				}
 			}
 			pub := tt.key.Public()
-			if err := verifySignature(pub, a, message); err != nil {
+			if err := verifySignature(pub, a, message, signatureRules{}); err != nil {
 				t.Errorf("own signature: %v", err)
 			}
-			if verifySignature(pub, a, []byte("other octets")) == nil {
+			if verifySignature(pub, a, []byte("other octets"), signatureRules{}) == nil {
 				t.Error("verifies something else")
 			}
 			for i := start; i < len(a.Data); i++ {
 				b := &wire.Auth{Method: a.Method, Data: bytes.Clone(a.Data)}
 				b.Data[i] ^= 1
-				if verifySignature(pub, b, message) == nil {
+				if verifySignature(pub, b, message, signatureRules{}) == nil {
 					t.Errorf("verifies with byte %d changed", i)
 				}
 			}
 			for n := range a.Data { // every prefix
-				if verifySignature(pub, &wire.Auth{Method: a.Method, Data: a.Data[:n]}, message) == nil {
+				if verifySignature(pub, &wire.Auth{Method: a.Method, Data: a.Data[:n]}, message, signatureRules{}) == nil {
 					t.Errorf("verifies with %d bytes", n)
 				}
 			}
 			for _, other := range []crypto.Signer{p256, p384, p521, rsa2048, ed} {
-				if !samePublic(other.Public(), pub) && verifySignature(other.Public(), a, message) == nil {
+				if !samePublic(other.Public(), pub) && verifySignature(other.Public(), a, message, signatureRules{}) == nil {
 					t.Errorf("verifies with a %T of another", other)
 				}
 			}
@@ -122,16 +122,16 @@ func TestSignatures(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := &wire.Auth{Method: wire.AuthDigitalSignature, Data: append(append([]byte{byte(len(algo))}, algo...), sig...)}
-		if err := verifySignature(rsa2048.Public(), a, []byte("message")); err != nil {
+		if err := verifySignature(rsa2048.Public(), a, []byte("message"), signatureRules{}); err != nil {
 			t.Error(err)
 		}
-		if verifySignature(rsa2048.Public(), a, []byte("other")) == nil {
+		if verifySignature(rsa2048.Public(), a, []byte("other"), signatureRules{}) == nil {
 			t.Error("verifies something else")
 		}
 	})
 	t.Run("RSA with SHA-1", func(t *testing.T) {
 		a := &wire.Auth{Method: wire.AuthRSA, Data: make([]byte, 256)}
-		if verifySignature(rsa2048.Public(), a, nil) == nil {
+		if verifySignature(rsa2048.Public(), a, nil, signatureRules{}) == nil {
 			t.Error("accepted")
 		}
 	})

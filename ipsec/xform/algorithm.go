@@ -3,25 +3,18 @@ package xform
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hmac"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
+	"crypto/des"
 	"fmt"
-	"hash"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
 )
 
-// SaltLen is the length in bytes of the salt that ends an AEAD's keying
-// material and begins its nonce (RFC 4106 section 4, RFC 7634 section 2).
-const SaltLen = 4
-
 // KeyLens returns how many bytes of keying material one direction of an IKE
-// SA or of an ESP SA takes: for encryption, the salt of an AEAD included, and
-// for integrity, which is 0 with an AEAD. The error wraps ErrUnsupported.
+// SA or of an ESP SA takes: for encryption, the salt or nonce that follows the
+// key included, and for integrity, which is 0 with an AEAD. The error wraps
+// ErrUnsupported.
 func KeyLens(encr, integ ipsec.Transform) (encrLen, integLen int, err error) {
 	if encrLen, err = encrKeyLen(encr); err != nil {
 		return 0, 0, err
@@ -39,110 +32,153 @@ func KeyLens(encr, integ ipsec.Transform) (encrLen, integLen int, err error) {
 	return encrLen, m.keyLen, nil
 }
 
+// encrKeyLen returns the length of the key with what follows it.
 func encrKeyLen(t ipsec.Transform) (int, error) {
-	aesLen := t.KeyBits == 128 || t.KeyBits == 256
+	aesLen := t.KeyBits == 128 || t.KeyBits == 192 || t.KeyBits == 256
 	switch {
 	case t.Type != ipsec.TypeEncr:
-	case t.ID == ipsec.EncrAESCBC && aesLen:
-		return int(t.KeyBits) / 8, nil
-	case t.ID == ipsec.EncrAESGCM16 && aesLen:
-		return int(t.KeyBits)/8 + SaltLen, nil
-	case t.ID == ipsec.EncrChaCha20Poly1305 && t.KeyBits == 0:
-		return chacha20poly1305.KeySize + SaltLen, nil
+	case t.ID == ipsec.Encr3DES && t.KeyBits == 0:
+		return 24, nil
+	case t.ID == ipsec.EncrChaCha20Poly1305:
+		if t.KeyBits == 0 {
+			return chacha20poly1305.KeySize + saltLen(t), nil
+		}
+	case (t.ID == ipsec.EncrAESCBC || t.ID == ipsec.EncrAESCTR || t.AEAD()) && aesLen:
+		return int(t.KeyBits)/8 + saltLen(t), nil
 	}
 	return 0, fmt.Errorf("%w %s for encryption", ErrUnsupported, t)
 }
 
-// NewAEAD returns the AEAD of AES-GCM-16 (RFC 4106) or ChaCha20-Poly1305
-// (RFC 7634), which takes nonces of 12 bytes and makes tags of 16, and the
-// salt that begins every nonce. keymat is the key followed by the salt. The
+// saltLen is the length in bytes of what ends a cipher's keying material and
+// begins its nonces: a salt in RFC 4106 section 4, RFC 4309 section 4 and
+// RFC 7634 section 2, a nonce in RFC 3686 section 5.1.
+func saltLen(t ipsec.Transform) int {
+	switch t.ID {
+	case ipsec.EncrAESCBC, ipsec.Encr3DES:
+		return 0
+	case ipsec.EncrAESCCM8, ipsec.EncrAESCCM12, ipsec.EncrAESCCM16:
+		return 3
+	}
+	return 4
+}
+
+// checkEncrKey returns the key and the salt of keying material.
+func checkEncrKey(encr ipsec.Transform, keymat []byte) (key, salt []byte, err error) {
+	n, err := encrKeyLen(encr)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(keymat) != n {
+		return nil, nil, fmt.Errorf("%w for %s: %d bytes, not %d", ErrKeyLength, encr, len(keymat), n)
+	}
+	n -= saltLen(encr)
+	return keymat[:n], append([]byte(nil), keymat[n:]...), nil
+}
+
+// NewAEAD returns the AEAD of AES-GCM (RFC 4106), AES-CCM (RFC 4309) or
+// ChaCha20-Poly1305 (RFC 7634), and the salt that begins every nonce and that
+// 8 bytes of IV follow. keymat is the key followed by the salt. The AEAD is
+// safe for concurrent use and allocates nothing where dst has the room. The
 // error wraps ErrUnsupported or ErrKeyLength.
-func NewAEAD(encr ipsec.Transform, keymat []byte) (aead cipher.AEAD, salt [SaltLen]byte, err error) {
+func NewAEAD(encr ipsec.Transform, keymat []byte) (aead cipher.AEAD, salt []byte, err error) {
 	if !encr.AEAD() {
-		return nil, salt, fmt.Errorf("%w %s: it is no AEAD", ErrUnsupported, encr)
+		return nil, nil, fmt.Errorf("%w %s: it is no AEAD", ErrUnsupported, encr)
 	}
-	if err := checkEncrKey(encr, keymat); err != nil {
-		return nil, salt, err
+	key, salt, err := checkEncrKey(encr, keymat)
+	if err != nil {
+		return nil, nil, err
 	}
-	key := keymat[:len(keymat)-SaltLen]
 	if encr.ID == ipsec.EncrChaCha20Poly1305 {
 		aead, err = chacha20poly1305.New(key)
 	} else {
 		var block cipher.Block
 		if block, err = aes.NewCipher(key); err == nil {
-			aead, err = cipher.NewGCM(block)
+			aead, err = newAESAEAD(encr.ID, block)
 		}
 	}
 	if err != nil {
-		return nil, salt, fmt.Errorf("preparing %s: %w", encr, err)
+		return nil, nil, fmt.Errorf("preparing %s: %w", encr, err)
 	}
-	copy(salt[:], keymat[len(key):])
 	return aead, salt, nil
 }
 
-// NewBlock returns the block cipher of AES-CBC (RFC 3602). The error wraps
-// ErrUnsupported or ErrKeyLength.
-func NewBlock(encr ipsec.Transform, key []byte) (cipher.Block, error) {
-	if encr.ID != ipsec.EncrAESCBC {
-		return nil, fmt.Errorf("%w %s: it is no block cipher in CBC mode", ErrUnsupported, encr)
+func newAESAEAD(id uint16, block cipher.Block) (cipher.AEAD, error) {
+	switch id {
+	case ipsec.EncrAESGCM8:
+		return newGCM8(block)
+	case ipsec.EncrAESGCM12:
+		return cipher.NewGCMWithTagSize(block, 12)
+	case ipsec.EncrAESCCM8:
+		return newCCM(block, 8), nil
+	case ipsec.EncrAESCCM12:
+		return newCCM(block, 12), nil
+	case ipsec.EncrAESCCM16:
+		return newCCM(block, 16), nil
 	}
-	if err := checkEncrKey(encr, key); err != nil {
+	return cipher.NewGCM(block)
+}
+
+// Cipher is encryption without integrity, with its key. PutIV and Clone are safe
+// for concurrent use, the other methods are not. None of its methods but Clone allocates.
+type Cipher interface {
+	// IVLen returns the length in bytes of the IV that each message carries.
+	IVLen() int
+	// BlockSize returns what the length of data is a multiple of, in bytes.
+	BlockSize() int
+	// PutIV writes the IV of a message with a number. Messages with different
+	// numbers have different IVs, and who does not hold the key can predict
+	// none that must not be predicted.
+	PutIV(iv []byte, number uint64)
+	// Encrypt and Decrypt work in place.
+	Encrypt(iv, data []byte)
+	Decrypt(iv, data []byte)
+	// Clone returns a cipher with the same key.
+	Clone() Cipher
+}
+
+// NewCipher returns the cipher of AES-CBC (RFC 3602), 3DES-CBC (RFC 2451) or
+// AES-CTR (RFC 3686, whose keymat ends with the nonce). The error wraps
+// ErrUnsupported, ErrKeyLength or ErrWeakKey.
+func NewCipher(encr ipsec.Transform, keymat []byte) (Cipher, error) {
+	if encr.AEAD() {
+		return nil, fmt.Errorf("%w %s: it has no mode without integrity", ErrUnsupported, encr)
+	}
+	key, nonce, err := checkEncrKey(encr, keymat)
+	if err != nil {
 		return nil, err
 	}
-	block, err := aes.NewCipher(key)
+	var block cipher.Block
+	if encr.ID == ipsec.Encr3DES {
+		block, err = new3DES(key)
+	} else {
+		block, err = aes.NewCipher(key)
+	}
+	var c Cipher
+	switch {
+	case err != nil:
+	case encr.ID == ipsec.EncrAESCTR:
+		c = newCTR(block, nonce)
+	default:
+		c, err = newCBC(block)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("preparing %s: %w", encr, err)
 	}
-	return block, nil
+	return c, nil
 }
 
-func checkEncrKey(encr ipsec.Transform, key []byte) error {
-	n, err := encrKeyLen(encr)
-	if err == nil && len(key) != n {
-		err = fmt.Errorf("%w for %s: %d bytes, not %d", ErrKeyLength, encr, len(key), n)
-	}
-	return err
-}
-
-// MAC is an integrity algorithm with its key: a hash whose sum is cut to the
-// length of an ICV. It is not safe for concurrent use.
-type MAC struct {
-	hash.Hash
-	ICVLen int // bytes of the sum that are sent
-}
-
-// macSpec is an integrity algorithm: HMAC-SHA1-96 (RFC 2404), or HMAC-SHA2
-// with half of the hash (RFC 4868).
-type macSpec struct {
-	hash           func() hash.Hash
-	keyLen, icvLen int // bytes
-}
-
-func macOf(t ipsec.Transform) (macSpec, error) {
-	if t.Type == ipsec.TypeInteg {
-		switch t.ID {
-		case ipsec.IntegHMACSHA1:
-			return macSpec{sha1.New, sha1.Size, 12}, nil
-		case ipsec.IntegHMACSHA256:
-			return macSpec{sha256.New, sha256.Size, 16}, nil
-		case ipsec.IntegHMACSHA384:
-			return macSpec{sha512.New384, sha512.Size384, 24}, nil
-		case ipsec.IntegHMACSHA512:
-			return macSpec{sha512.New, sha512.Size, 32}, nil
+// new3DES refuses keys with which 3DES is no more than DES, which RFC 2451
+// section 2.3 wants. The lowest bit of a byte is its parity and no key.
+func new3DES(key []byte) (cipher.Block, error) {
+	same := func(a, b []byte) bool {
+		var diff byte
+		for i := range a {
+			diff |= (a[i] ^ b[i]) >> 1
 		}
+		return diff == 0
 	}
-	return macSpec{}, fmt.Errorf("%w %s for integrity", ErrUnsupported, t)
-}
-
-// NewMAC returns an integrity algorithm with its key. The error wraps
-// ErrUnsupported or ErrKeyLength.
-func NewMAC(integ ipsec.Transform, key []byte) (MAC, error) {
-	m, err := macOf(integ)
-	if err != nil {
-		return MAC{}, err
+	if same(key[:8], key[8:16]) || same(key[8:16], key[16:]) {
+		return nil, ErrWeakKey
 	}
-	if len(key) != m.keyLen {
-		return MAC{}, fmt.Errorf("%w for %s: %d bytes, not %d", ErrKeyLength, integ, len(key), m.keyLen)
-	}
-	return MAC{hmac.New(m.hash, key), m.icvLen}, nil
+	return des.NewTripleDESCipher(key)
 }

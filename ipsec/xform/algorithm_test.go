@@ -2,7 +2,9 @@ package xform
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
@@ -19,7 +21,13 @@ var (
 	sha2_128 = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA256}
 	sha2_192 = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA384}
 	sha2_256 = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA512}
+	xcbc96   = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegAESXCBC}
+	cmac96   = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegAESCMAC}
 )
+
+func encr(id, bits uint16) ipsec.Transform {
+	return ipsec.Transform{Type: ipsec.TypeEncr, ID: id, KeyBits: bits}
+}
 
 func TestKeyLens(t *testing.T) {
 	tests := []struct {
@@ -35,6 +43,17 @@ func TestKeyLens(t *testing.T) {
 		{encr: cbc128, integ: sha2_128, encrLen: 16, integLen: 32},
 		{encr: cbc256, integ: sha2_192, encrLen: 32, integLen: 48},
 		{encr: cbc256, integ: sha2_256, encrLen: 32, integLen: 64},
+		{encr: encr(ipsec.EncrAESGCM16, 192), encrLen: 28},
+		{encr: encr(ipsec.EncrAESGCM12, 128), encrLen: 20},
+		{encr: encr(ipsec.EncrAESGCM8, 256), encrLen: 36},
+		{encr: encr(ipsec.EncrAESCCM16, 128), encrLen: 19},
+		{encr: encr(ipsec.EncrAESCCM12, 192), encrLen: 27},
+		{encr: encr(ipsec.EncrAESCCM8, 256), encrLen: 35},
+		{encr: encr(ipsec.EncrAESCTR, 128), integ: xcbc96, encrLen: 20, integLen: 16},
+		{encr: encr(ipsec.EncrAESCTR, 192), integ: sha2_128, encrLen: 28, integLen: 32},
+		{encr: encr(ipsec.EncrAESCTR, 256), integ: cmac96, encrLen: 36, integLen: 16},
+		{encr: encr(ipsec.EncrAESCBC, 192), integ: cmac96, encrLen: 24, integLen: 16},
+		{encr: encr(ipsec.Encr3DES, 0), integ: sha1_96, encrLen: 24, integLen: 20},
 
 		{encr: cbc128, unsupported: true},
 		{encr: cbc128, integ: ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegNone}, unsupported: true},
@@ -42,7 +61,12 @@ func TestKeyLens(t *testing.T) {
 		{encr: gcm128, integ: sha2_128, unsupported: true},
 		{encr: ipsec.Transform{}, unsupported: true},
 		{encr: ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16}, unsupported: true},
-		{encr: ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 192}, unsupported: true},
+		{encr: encr(ipsec.EncrAESGCM16, 512), unsupported: true},
+		{encr: encr(ipsec.EncrAESCTR, 128), unsupported: true},
+		{encr: encr(ipsec.EncrAESCTR, 0), integ: sha2_128, unsupported: true},
+		{encr: encr(ipsec.Encr3DES, 192), integ: sha2_128, unsupported: true},
+		{encr: encr(ipsec.EncrAESCCM16, 128), integ: cmac96, unsupported: true},
+		{encr: cbc128, integ: ipsec.Transform{Type: ipsec.TypeInteg, ID: 1}, unsupported: true}, // HMAC-MD5
 		{encr: ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrChaCha20Poly1305, KeyBits: 256}, unsupported: true},
 		{encr: ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrNull}, integ: sha2_128, unsupported: true},
 		{encr: ipsec.Transform{Type: ipsec.TypeGroup, ID: ipsec.EncrAESGCM16, KeyBits: 128}, unsupported: true},
@@ -90,7 +114,7 @@ func TestNewAEADVectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			nonce := append(salt[:], unhex(t, "face"+iv)...)
+			nonce := append(salt, unhex(t, "face"+iv)...)
 			if got := aead.Seal(nil, nonce, unhex(t, plaintext), unhex(t, aad)); !bytes.Equal(got, unhex(t, tt.sealed)) {
 				t.Errorf("sealed %x", got)
 			}
@@ -99,31 +123,152 @@ func TestNewAEADVectors(t *testing.T) {
 }
 
 func TestKeysOfWrongLength(t *testing.T) {
-	for _, encr := range []ipsec.Transform{gcm128, gcm256, chacha} {
-		n, _, err := KeyLens(encr, noInteg)
+	for _, tr := range ipsec.Transforms(ipsec.TypeEncr) {
+		n, err := encrKeyLen(tr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, wrong := range []int{0, n - SaltLen, n - 1, n + 1} {
-			if _, _, err := NewAEAD(encr, make([]byte, wrong)); !errors.Is(err, ErrKeyLength) {
-				t.Errorf("%s with %d bytes: %v", encr, wrong, err)
+		for _, wrong := range []int{0, n - 4, n - 1, n + 1} {
+			if tr.AEAD() {
+				_, _, err = NewAEAD(tr, make([]byte, wrong))
+			} else {
+				_, err = NewCipher(tr, make([]byte, wrong))
+			}
+			if !errors.Is(err, ErrKeyLength) {
+				t.Errorf("%s with %d bytes: %v", tr, wrong, err)
 			}
 		}
 	}
-	for _, wrong := range []int{0, 15, 24, 32} {
-		if _, err := NewBlock(cbc128, make([]byte, wrong)); !errors.Is(err, ErrKeyLength) {
-			t.Errorf("%s with %d bytes: %v", cbc128, wrong, err)
+	for _, tr := range ipsec.Transforms(ipsec.TypeInteg) {
+		spec, err := macOf(tr)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	for _, wrong := range []int{0, 31, 33} {
-		if _, err := NewMAC(sha2_128, make([]byte, wrong)); !errors.Is(err, ErrKeyLength) {
-			t.Errorf("%s with %d bytes: %v", sha2_128, wrong, err)
+		for _, wrong := range []int{0, spec.keyLen - 1, spec.keyLen + 1} {
+			if _, err := NewMAC(tr, make([]byte, wrong)); !errors.Is(err, ErrKeyLength) {
+				t.Errorf("%s with %d bytes: %v", tr, wrong, err)
+			}
 		}
 	}
 	if _, _, err := NewAEAD(cbc128, make([]byte, 16)); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("AEAD of %s: %v", cbc128, err)
 	}
-	if _, err := NewBlock(gcm128, make([]byte, 20)); !errors.Is(err, ErrUnsupported) {
-		t.Errorf("block cipher of %s: %v", gcm128, err)
+	if _, err := NewCipher(gcm128, make([]byte, 20)); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("cipher of %s: %v", gcm128, err)
+	}
+}
+
+// Whatever a rule file can name is there.
+func TestEveryTransform(t *testing.T) {
+	for _, tr := range ipsec.Transforms(ipsec.TypePRF) {
+		if _, err := NewPRF(tr.ID); err != nil {
+			t.Errorf("%s: %v", tr, err)
+		}
+	}
+	for _, tr := range ipsec.Transforms(ipsec.TypeGroup) {
+		if tr.ID == ipsec.GroupNone {
+			continue
+		}
+		if _, err := GenerateKey(tr.ID, rand.NewChaCha8([32]byte{})); err != nil {
+			t.Errorf("%s: %v", tr, err)
+		}
+	}
+}
+
+// Two parts of a key of 3DES may not be equal, parity aside.
+func Test3DESKeys(t *testing.T) {
+	tdes := encr(ipsec.Encr3DES, 0)
+	key := testKey(24, 1)
+	if _, err := NewCipher(tdes, key); err != nil {
+		t.Error(err)
+	}
+	for name, at := range map[string][2]int{"first and second": {0, 8}, "second and third": {8, 16}} {
+		bad := bytes.Clone(key)
+		copy(bad[at[0]:at[0]+8], bad[at[1]:])
+		bad[at[0]] ^= 1
+		if _, err := NewCipher(tdes, bad); !errors.Is(err, ErrWeakKey) {
+			t.Errorf("%s part equal: %v", name, err)
+		}
+	}
+	first := bytes.Clone(key)
+	copy(first[16:], first[:8]) // two keys are what they were made to be
+	if _, err := NewCipher(tdes, first); err != nil {
+		t.Error(err)
+	}
+}
+
+// Test vectors 1, 2, 4 and 9 of RFC 3686 section 6.
+func TestCTRVectors(t *testing.T) {
+	for _, tt := range []struct{ name, keymat, iv, plaintext, ciphertext string }{
+		{"1", "ae6852f8121067cc4bf7a5765577f39e 00000030", "0000000000000000",
+			"53696e676c6520626c6f636b206d7367", "e4095d4fb7a7b3792d6175a3261311b8"},
+		{"2", "7e24067817fae0d743d6ce1f32539163 006cb6db", "c0543b59da48d90b",
+			"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+			"5104a106168a72d9790d41ee8edad388eb2e1efc46da57c8fce630df9141be28"},
+		{"4", "16af5b145fc9f579c175f93e3bfb0eed863d06ccfdb78515 00000048", "36733c147d6d93cb",
+			"53696e676c6520626c6f636b206d7367", "4b55384fe259c9c84e7935a003cbe928"},
+		{"9", "ff7a617ce69148e4f1726e2f43581de2aa62d9f805532edff1eed687fb54153d 001cc5b7", "51a51d70a1c11148",
+			"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20212223",
+			"eb6c52821d0bbbf7ce7594462aca4faab407df866569fd07f48cc0b583d6071f1ec0e6b8"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			keymat := unhex(t, tt.keymat)
+			c, err := NewCipher(encr(ipsec.EncrAESCTR, uint16(8*(len(keymat)-4))), keymat)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data := unhex(t, tt.plaintext)
+			c.Clone().Encrypt(unhex(t, tt.iv), data)
+			if !bytes.Equal(data, unhex(t, tt.ciphertext)) {
+				t.Errorf("encrypted to %x", data)
+			}
+			c.Decrypt(unhex(t, tt.iv), data)
+			if !bytes.Equal(data, unhex(t, tt.plaintext)) {
+				t.Errorf("decrypted to %x", data)
+			}
+		})
+	}
+}
+
+// The sample of 3DES in CBC mode is what OpenSSL makes of it.
+func Test3DESVector(t *testing.T) {
+	c, err := NewCipher(encr(ipsec.Encr3DES, 0), unhex(t, "0123456789abcdef23456789abcdef01456789abcdef0123"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := []byte("The quick brown fox jump")
+	c.Encrypt(unhex(t, "f69f2445df4f9b17"), data)
+	if want := unhex(t, "63693c3d378a862f8051ae7c2934a296aa6c3102b6e5b79e"); !bytes.Equal(data, want) {
+		t.Errorf("encrypted to %x", data)
+	}
+}
+
+// Different messages have different IVs, and those of CBC cannot be guessed.
+func TestPutIV(t *testing.T) {
+	for _, tr := range ipsec.Transforms(ipsec.TypeEncr) {
+		if tr.AEAD() {
+			continue
+		}
+		n, err := encrKeyLen(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := NewCipher(tr, testKey(n, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for number := range uint64(100) {
+			iv := make([]byte, c.IVLen())
+			c.PutIV(iv, number)
+			seen[string(iv)] = true
+			counts := bytes.Equal(iv, binary.BigEndian.AppendUint64(make([]byte, len(iv)-8), number))
+			if counts != (tr.ID == ipsec.EncrAESCTR) {
+				t.Errorf("%s: IV %x of message %d", tr, iv, number)
+			}
+		}
+		if len(seen) != 100 {
+			t.Errorf("%s: 100 messages have %d IVs", tr, len(seen))
+		}
 	}
 }

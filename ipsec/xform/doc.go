@@ -26,6 +26,11 @@ var ErrMalformed = errors.New("malformed ciphertext")
 // KeyLens gives.
 var ErrKeyLength = errors.New("wrong key length")
 
+// ErrWeakKey says that a key of 3DES has two equal parts one after the other,
+// which makes it one of DES (RFC 2451 section 2.3). No keys that are derived
+// from secrets are like that but by a chance of 1 in 2^55.
+var ErrWeakKey = errors.New("weak key")
+
 // ErrPublicValue says that a peer's public value is not a member of the group
 // that keeps the shared secret secret.
 var ErrPublicValue = errors.New("invalid public value")

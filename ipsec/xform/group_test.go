@@ -7,21 +7,38 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	mathrand "math/rand/v2"
 	"testing"
 	"testing/iotest"
+
+	"github.com/ProtonMail/go-crypto/brainpool"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
 )
 
 var groups = []struct {
-	name                    string
-	id                      uint16
-	private, public, secret int // bytes
+	name                            string
+	id                              uint16
+	private, public, answer, secret int // bytes
 }{
-	{"x25519", ipsec.GroupX25519, 32, 32, 32},
-	{"ecp256", ipsec.GroupP256, 32, 64, 32},
-	{"ecp384", ipsec.GroupP384, 48, 96, 48},
-	{"modp2048", ipsec.GroupMODP2048, 40, 256, 256},
+	{"x25519", ipsec.GroupX25519, 32, 32, 32, 32},
+	{"x448", ipsec.GroupX448, 56, 56, 56, 56},
+	{"ecp224", ipsec.GroupP224, 28, 56, 56, 28},
+	{"ecp256", ipsec.GroupP256, 32, 64, 64, 32},
+	{"ecp384", ipsec.GroupP384, 48, 96, 96, 48},
+	{"ecp521", ipsec.GroupP521, 66, 132, 132, 66},
+	{"ecp256bp", ipsec.GroupBrainpoolP256, 32, 64, 64, 32},
+	{"ecp384bp", ipsec.GroupBrainpoolP384, 48, 96, 96, 48},
+	{"ecp512bp", ipsec.GroupBrainpoolP512, 64, 128, 128, 64},
+	{"modp1024", ipsec.GroupMODP1024, 30, 128, 128, 128},
+	{"modp1536", ipsec.GroupMODP1536, 30, 192, 192, 192},
+	{"modp2048", ipsec.GroupMODP2048, 40, 256, 256, 256},
+	{"modp3072", ipsec.GroupMODP3072, 53, 384, 384, 384},
+	{"modp4096", ipsec.GroupMODP4096, 60, 512, 512, 512},
+	{"modp6144", ipsec.GroupMODP6144, 68, 768, 768, 768},
+	{"modp8192", ipsec.GroupMODP8192, 78, 1024, 1024, 1024},
+	{"mlkem768", ipsec.GroupMLKEM768, 64, 1184, 1088, 32},
+	{"mlkem1024", ipsec.GroupMLKEM1024, 64, 1568, 1568, 32},
 }
 
 func TestGroupVectors(t *testing.T) {
@@ -61,6 +78,34 @@ func TestGroupVectors(t *testing.T) {
 				"dcfbec7aacf3196472169e838430367f66eebe3c6e70c416dd5f0c68759dd1fff83fa40142209dff5eaad96db9e6386c",
 			secret: "11187331c279962d93d604243fd592cb9d0a926f422e47187521287e7156c5c4d603135569b9e9d09cf5d4a270f59746",
 		},
+		{
+			name:    "RFC 5903 section 8.3",
+			group:   ipsec.GroupP521,
+			private: "0037ade9319a89f4dabdb3ef411aaccca5123c61acab57b5393dce47608172a095aa85a30fe1c2952c6771d937ba9777f5957b2639bab072462f68c27a57382d4a52",
+			public: "0015417e84dbf28c0ad3c278713349dc7df153c897a1891bd98bab4357c9ecbee1e3bf42e00b8e380aeae57c2d107564941885942af5a7f4601723c4195d176ced3e" +
+				"017cae20b6641d2eeb695786d8c946146239d099e18e1d5a514c739d7cb4a10ad8a788015ac405d7799dc75e7b7d5b6cf2261a6a7f1507438bf01beb6ca3926f9582",
+			peer: "00d0b3975ac4b799f5bea16d5e13e9af971d5e9b984c9f39728b5e5739735a219b97c356436adc6e95bb0352f6be64a6c2912d4ef2d0433ced2b6171640012d9460f" +
+				"015c68226383956e3bd066e797b623c27ce0eac2f551a10c2c724d9852077b87220b6536c5c408a1d2aebb8e86d678ae49cb57091f4732296579ab44fcd17f0fc56a",
+			secret: "01144c7d79ae6956bc8edb8e7c787c4521cb086fa64407f97894e5e6b2d79b04d1427e73ca4baa240a34786859810c06b3c715a3a8cc3151f2bee417996d19f3ddea",
+		},
+		{
+			name:    "RFC 7748 section 6.2",
+			group:   ipsec.GroupX448,
+			private: "9a8f4925d1519f5775cf46b04b5800d4ee9ee8bae8bc5565d498c28dd9c9baf574a9419744897391006382a6f127ab1d9ac2d8c0a598726b",
+			public:  "9b08f7cc31b7e3e67d22d5aea121074a273bd2b83de09c63faa73d2c22c5d9bbc836647241d953d40c5b12da88120d53177f80e532c41fa0",
+			peer:    "3eb7a829b0cd20f5bcfc0b599b6feccf6da4627107bdb0d4f345b43027d8b972fc3e34fb4232a13ca706dcb57aec3dae07bdc1c67bf33609",
+			secret:  "07fff4181ac6cc95ec1c16a94a0f74d12da232ce40a77552281d282bb60c0b56fd2464c335543936521c24403085d59a449a5037514a879d",
+		},
+		{
+			name:    "RFC 7027 appendix A.1",
+			group:   ipsec.GroupBrainpoolP256,
+			private: "81db1ee100150ff2ea338d708271be38300cb54241d79950f77b063039804f1d",
+			public: "44106e913f92bc02a1705d9953a8414db95e1aaa49e81d9e85f929a8e3100be5" +
+				"8ab4846f11caccb73ce49cbdd120f5a900a69fd32c272223f789ef10eb089bdc",
+			peer: "8d2d688c6cf93e1160ad04cc4429117dc2c41825e1e9fca0addd34e6f1b39f7b" +
+				"990c57520812be512641e47034832106bc7d3e8dd0e4c7f1136d7006547cec6a",
+			secret: "89afc39d41d3b327814b80940b042590f96556ec91e6ae7939bce31f3a18bf2b",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -84,29 +129,45 @@ func TestGroupVectors(t *testing.T) {
 
 // The hashes of the numbers were computed with Python's pow.
 func TestMODPKnownAnswer(t *testing.T) {
-	exponent := make([]byte, exponentLen)
-	for i := range exponent {
-		exponent[i] = byte(i + 1)
-	}
-	k, err := GenerateKey(ipsec.GroupMODP2048, bytes.NewReader(exponent))
-	if err != nil {
-		t.Fatal(err)
-	}
-	three := make([]byte, 256)
-	three[255] = 3
-	secret, err := k.Shared(three)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, c := range map[string]struct {
-		value []byte
-		want  string
+	for _, tt := range []struct {
+		group          uint16
+		public, secret string
 	}{
-		"public": {k.Public(), "5d42b02cc7ccd3d51a5c4f8b7a4dd6bd0f90c22b9c75640f268f635c8fea2e15"},
-		"secret": {secret, "7a7bcd89896ccdcbf79bdbc8c9a57af7140557ea104028785ac91625af446637"},
+		{ipsec.GroupMODP1024, "08a3a952aa02f0d7e0492e801e40a2532e51b3f0046a9cc9e2ae3c9b74a9f46c",
+			"939dfba2e582ecf0490ad841649bdc2f4943941b9ccb04e5382867ad3a0088df"},
+		{ipsec.GroupMODP1536, "31042507ffd146b3aad3c6c61890dc0f6d3aa94eb6e45591a5636870b72d19f5",
+			"bd1c31084e5c55ff78a906c5a2d634dba10d535c70884d662cd26abbfb78aff6"},
+		{ipsec.GroupMODP2048, "5d42b02cc7ccd3d51a5c4f8b7a4dd6bd0f90c22b9c75640f268f635c8fea2e15",
+			"7a7bcd89896ccdcbf79bdbc8c9a57af7140557ea104028785ac91625af446637"},
+		{ipsec.GroupMODP3072, "f16ea9bd90bd3b0feb756256f752b22bd22b70754bff5d50c5dde384e3bd49c8",
+			"18f00b73bb03387c7d88df57443080a7e179be911caee17e422b11ed3adb6790"},
+		{ipsec.GroupMODP4096, "4ccc0dd08e3643e6f9e63fc436d5cfee43b9c48266d420a7954f2d4dd595fdde",
+			"17eac1e0b59695756e41b86a3ffeb477e031e7f18db7fe59c1ef70e2902363df"},
+		{ipsec.GroupMODP6144, "51070d5fd68aaf1df059f8be3f651a28916c0743e3b26b0631031eec63f52324",
+			"84ff384adea10b49611c9e8200e1312968b97b264c46b74d75c5a0c19750bc72"},
+		{ipsec.GroupMODP8192, "8da8ca5ab40b1f01ebd09ddc5954ab71f3a01fde71e9ce2e64df1658837fe10b",
+			"f358a077f84a88fa5393adb2e1a73ba9339b5a23bb26c7db8cc43cec5df7bf98"},
 	} {
-		if sum := sha256.Sum256(c.value); !bytes.Equal(sum[:], unhex(t, c.want)) {
-			t.Errorf("%s is %x", name, c.value)
+		n := modpLen(modpGroups[tt.group].prime)
+		exponent := make([]byte, modpGroups[tt.group].exponentLen)
+		for i := range exponent {
+			exponent[i] = byte(i + 1)
+		}
+		k, err := GenerateKey(tt.group, bytes.NewReader(exponent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		three := make([]byte, n)
+		three[n-1] = 3
+		secret, err := k.Shared(three)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum := sha256.Sum256(k.Public()); !bytes.Equal(sum[:], unhex(t, tt.public)) {
+			t.Errorf("MODP-%d: public value is %x", 8*n, k.Public())
+		}
+		if sum := sha256.Sum256(secret); !bytes.Equal(sum[:], unhex(t, tt.secret)) {
+			t.Errorf("MODP-%d: secret is %x", 8*n, secret)
 		}
 	}
 }
@@ -114,26 +175,71 @@ func TestMODPKnownAnswer(t *testing.T) {
 func TestGroupsAgree(t *testing.T) {
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
-			a, err := GenerateKey(g.id, rand.Reader)
+			key, err := GenerateKey(g.id, rand.Reader)
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, err := GenerateKey(g.id, rand.Reader)
+			answer, theirs, err := Answer(g.id, key.Public(), rand.Reader)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(a.Public()) != g.public {
-				t.Errorf("public value has %d bytes", len(a.Public()))
+			ours, err := key.Shared(answer)
+			if err != nil {
+				t.Fatal(err)
 			}
-			ab, errA := a.Shared(b.Public())
-			ba, errB := b.Shared(a.Public())
-			if errA != nil || errB != nil {
-				t.Fatal(errA, errB)
+			if len(key.Public()) != g.public || len(answer) != g.answer {
+				t.Errorf("public values have %d and %d bytes", len(key.Public()), len(answer))
 			}
-			if !bytes.Equal(ab, ba) || len(ab) != g.secret {
-				t.Errorf("secrets %x and %x", ab, ba)
+			if !bytes.Equal(ours, theirs) || len(ours) != g.secret {
+				t.Errorf("secrets %x and %x", ours, theirs)
+			}
+			if again, other, err := Answer(g.id, key.Public(), rand.Reader); err != nil || bytes.Equal(again, answer) || bytes.Equal(other, theirs) {
+				t.Errorf("another answer is the same, or fails: %v", err)
 			}
 		})
+	}
+}
+
+// The secret of a ciphertext that was changed is another one.
+func TestMLKEMChangedCiphertext(t *testing.T) {
+	for _, group := range []uint16{ipsec.GroupMLKEM768, ipsec.GroupMLKEM1024} {
+		key, err := GenerateKey(group, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, theirs, err := Answer(group, key.Public(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer[7] ^= 1
+		if ours, err := key.Shared(answer); err != nil || bytes.Equal(ours, theirs) {
+			t.Errorf("group %d: %v", group, err)
+		}
+	}
+}
+
+func TestAnswerRefuses(t *testing.T) {
+	for _, g := range groups {
+		key, err := GenerateKey(g.id, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good := key.Public()
+		for name, peer := range map[string][]byte{"nothing": nil, "short": good[1:], "long": append([]byte{0}, good...)} {
+			if public, secret, err := Answer(g.id, peer, rand.Reader); !errors.Is(err, ErrPublicValue) || public != nil || secret != nil {
+				t.Errorf("%s, %s: %v", g.name, name, err)
+			}
+		}
+		if public, secret, err := Answer(g.id, good, iotest.ErrReader(io.ErrNoProgress)); !errors.Is(err, io.ErrNoProgress) || public != nil || secret != nil {
+			t.Errorf("%s without randomness: %v", g.name, err)
+		}
+	}
+	if _, _, err := Answer(ipsec.GroupNone, nil, rand.Reader); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("no group: %v", err)
+	}
+	overflow := bytes.Repeat([]byte{0xff}, 1184) // coefficients of 4095
+	if _, _, err := Answer(ipsec.GroupMLKEM768, overflow, rand.Reader); !errors.Is(err, ErrPublicValue) {
+		t.Errorf("ML-KEM coefficients beyond the modulus: %v", err)
 	}
 }
 
@@ -173,7 +279,7 @@ func TestGenerateKeyOutOfRange(t *testing.T) {
 	if !bytes.Equal(k.Public(), want.Public()) {
 		t.Error("the scalar after one out of range was not used")
 	}
-	if _, err := GenerateKey(ipsec.GroupP256, bytes.NewReader(make([]byte, 1<<16))); err == nil {
+	if _, err := GenerateKey(ipsec.GroupP256, bytes.NewReader(make([]byte, draws*32))); err == nil {
 		t.Error("a reader of zeros gave a key")
 	}
 }
@@ -190,11 +296,27 @@ func TestSharedRefuses(t *testing.T) {
 	lowOrder := unhex(t, "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800")
 	offCurve := make([]byte, 64)
 	offCurve[31], offCurve[63] = 1, 1
+	pBrainpool := brainpool.P256r1().Params().P.Bytes()
 	tests := []struct {
 		name  string
 		group uint16
 		peer  []byte
 	}{
+		{"X448 zero", ipsec.GroupX448, make([]byte, 56)},
+		{"X448 one", ipsec.GroupX448, append([]byte{1}, make([]byte, 55)...)},
+		{"X448 short", ipsec.GroupX448, make([]byte, 55)},
+		{"P-224 zero", ipsec.GroupP224, make([]byte, 56)},
+		{"P-224 short", ipsec.GroupP224, make([]byte, 55)},
+		{"P-224 out of range", ipsec.GroupP224, bytes.Repeat([]byte{0xff}, 56)},
+		{"P-521 off the curve", ipsec.GroupP521, append(make([]byte, 131), 1)},
+		{"brainpoolP256r1 zero", ipsec.GroupBrainpoolP256, make([]byte, 64)},
+		{"brainpoolP256r1 modulus for zero", ipsec.GroupBrainpoolP256, append(bytes.Clone(pBrainpool), pBrainpool...)},
+		{"brainpoolP384r1 off the curve", ipsec.GroupBrainpoolP384, append(make([]byte, 95), 1)},
+		{"brainpoolP512r1 long", ipsec.GroupBrainpoolP512, make([]byte, 129)},
+		{"ML-KEM-768 empty", ipsec.GroupMLKEM768, nil},
+		{"ML-KEM-768 short", ipsec.GroupMLKEM768, make([]byte, 1087)},
+		{"ML-KEM-768 with an encapsulation key", ipsec.GroupMLKEM768, make([]byte, 1184)},
+		{"ML-KEM-1024 long", ipsec.GroupMLKEM1024, make([]byte, 1569)},
 		{"X25519 zero", ipsec.GroupX25519, make([]byte, 32)},
 		{"X25519 one", ipsec.GroupX25519, append([]byte{1}, make([]byte, 31)...)},
 		{"X25519 point of order 8", ipsec.GroupX25519, lowOrder},
@@ -232,14 +354,14 @@ func TestSharedRefuses(t *testing.T) {
 	}
 }
 
-// The prime of group 14 is 2^2048 - 2^1984 - 1 + 2^64 * (floor(2^1918 pi) +
-// 124476) (RFC 3526 section 3), and half of it is prime as well.
-func TestMODPPrime(t *testing.T) {
+// The primes are 2^n - 2^(n-64) - 1 + 2^64 * (floor(2^(n-130) pi) + c) with a c
+// for each (RFC 2409 section 6.2, RFC 3526), and half of each is prime as well.
+func TestMODPPrimes(t *testing.T) {
 	const guard = 64
-	// Machin: pi = 16 arctan(1/5) - 4 arctan(1/239), in units of 2^-(1918+guard).
-	arctan := func(inverse int64) *big.Int {
+	// Machin: pi = 16 arctan(1/5) - 4 arctan(1/239), in units of 2^-(bits+guard).
+	arctan := func(inverse int64, bits uint) *big.Int {
 		n := big.NewInt(inverse)
-		term := new(big.Int).Lsh(big.NewInt(1), 1918+guard)
+		term := new(big.Int).Lsh(big.NewInt(1), bits+guard)
 		term.Quo(term, n)
 		sum, square := new(big.Int).Set(term), new(big.Int).Mul(n, n)
 		for k := int64(1); term.Sign() != 0; k++ {
@@ -252,25 +374,36 @@ func TestMODPPrime(t *testing.T) {
 		}
 		return sum
 	}
-	pi := new(big.Int).Mul(arctan(5), big.NewInt(16))
-	pi.Sub(pi, new(big.Int).Mul(arctan(239), big.NewInt(4)))
-	pi.Rsh(pi, guard)
-
 	pow := func(n uint) *big.Int { return new(big.Int).Lsh(big.NewInt(1), n) }
-	want := pi.Add(pi, big.NewInt(124476))
-	want.Lsh(want, 64)
-	want.Add(want, pow(2048))
-	want.Sub(want, pow(1984))
-	want.Sub(want, big.NewInt(1))
-	if modp2048.Cmp(want) != 0 {
-		t.Errorf("prime is %x, want %x", modp2048, want)
-	}
-	if !modp2048.ProbablyPrime(1) || !new(big.Int).Rsh(modp2048, 1).ProbablyPrime(1) {
-		t.Error("not a safe prime")
+	for _, tt := range []struct {
+		prime *big.Int
+		bits  uint
+		c     int64
+	}{
+		{modp1024, 1024, 129093}, {modp1536, 1536, 741804}, {modp2048, 2048, 124476}, {modp3072, 3072, 1690314},
+		{modp4096, 4096, 240904}, {modp6144, 6144, 929484}, {modp8192, 8192, 4743158},
+	} {
+		pi := arctan(5, tt.bits-130)
+		pi.Mul(pi, big.NewInt(16))
+		pi.Sub(pi, new(big.Int).Mul(arctan(239, tt.bits-130), big.NewInt(4)))
+		pi.Rsh(pi, guard)
+
+		want := pi.Add(pi, big.NewInt(tt.c))
+		want.Lsh(want, 64)
+		want.Add(want, pow(tt.bits))
+		want.Sub(want, pow(tt.bits-64))
+		want.Sub(want, big.NewInt(1))
+		if tt.prime.Cmp(want) != 0 {
+			t.Errorf("prime is %x, want %x", tt.prime, want)
+		}
+		// The formula is known to give safe primes; testing takes minutes for the long ones.
+		if tt.bits <= 2048 && (!tt.prime.ProbablyPrime(0) || !new(big.Int).Rsh(tt.prime, 1).ProbablyPrime(0)) {
+			t.Errorf("%d bits: not a safe prime", tt.bits)
+		}
 	}
 }
 
-// Shared takes whatever a peer sends.
+// Shared takes whatever a responder sends.
 func FuzzShared(f *testing.F) {
 	keys := make([]PrivateKey, len(groups))
 	for i, g := range groups {
@@ -278,10 +411,14 @@ func FuzzShared(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
+		answer, _, err := Answer(g.id, k.Public(), mathrand.NewChaCha8([32]byte{1}))
+		if err != nil {
+			f.Fatal(err)
+		}
 		keys[i] = k
-		f.Add(uint8(i), k.Public())
-		f.Add(uint8(i), make([]byte, g.public))
-		f.Add(uint8(i), k.Public()[1:])
+		f.Add(uint8(i), answer)
+		f.Add(uint8(i), make([]byte, g.answer))
+		f.Add(uint8(i), answer[1:])
 	}
 	f.Fuzz(func(t *testing.T, which uint8, peer []byte) {
 		i := int(which) % len(groups)
@@ -290,17 +427,46 @@ func FuzzShared(f *testing.F) {
 		if !bytes.Equal(given, peer) {
 			t.Error("the peer's value was changed")
 		}
-		if err != nil {
-			if !errors.Is(err, ErrPublicValue) || secret != nil {
-				t.Errorf("%x, %v", secret, err)
-			}
-			return
-		}
-		if len(peer) != groups[i].public || len(secret) != groups[i].secret {
-			t.Errorf("%d bytes gave a secret of %d", len(peer), len(secret))
-		}
-		if zero := make([]byte, len(secret)); bytes.Equal(secret, zero) {
-			t.Error("the secret is zero")
+		checkSecret(t, secret, groups[i].secret, err)
+		if err == nil && len(peer) != groups[i].answer {
+			t.Errorf("%d bytes gave a secret", len(peer))
 		}
 	})
+}
+
+// Answer takes whatever an initiator sends.
+func FuzzAnswer(f *testing.F) {
+	for i, g := range groups {
+		k, err := GenerateKey(g.id, bytes.NewReader(bytes.Repeat([]byte{7}, g.private)))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint8(i), k.Public())
+		f.Add(uint8(i), make([]byte, g.public))
+		f.Add(uint8(i), k.Public()[1:])
+	}
+	f.Fuzz(func(t *testing.T, which uint8, peer []byte) {
+		g := groups[int(which)%len(groups)]
+		given := bytes.Clone(peer)
+		public, secret, err := Answer(g.id, peer, mathrand.NewChaCha8([32]byte{2}))
+		if !bytes.Equal(given, peer) {
+			t.Error("the peer's value was changed")
+		}
+		checkSecret(t, secret, g.secret, err)
+		if err == nil && (len(peer) != g.public || len(public) != g.answer) {
+			t.Errorf("%d bytes were answered with %d", len(peer), len(public))
+		}
+	})
+}
+
+func checkSecret(t *testing.T, secret []byte, size int, err error) {
+	t.Helper()
+	switch {
+	case err != nil && (!errors.Is(err, ErrPublicValue) || secret != nil):
+		t.Errorf("%x, %v", secret, err)
+	case err == nil && len(secret) != size:
+		t.Errorf("a secret of %d bytes", len(secret))
+	case err == nil && bytes.Equal(secret, make([]byte, size)):
+		t.Error("the secret is zero")
+	}
 }

@@ -33,11 +33,12 @@ type IKECipher interface {
 	SealedLen(n int) int
 }
 
-// NewIKECipher returns the protection that two transforms give: AES-GCM-16
-// (RFC 5282), ChaCha20-Poly1305 (RFC 7634 section 3), or AES-CBC with an HMAC
-// (RFC 7296 section 3.14). The keys have the lengths that KeyLens gives and
-// are not kept. IVs that must be unpredictable are read from rand. The error
-// wraps ErrUnsupported or ErrKeyLength.
+// NewIKECipher returns the protection that two transforms give: AES-GCM or
+// AES-CCM (RFC 5282), ChaCha20-Poly1305 (RFC 7634 section 3), or AES-CBC,
+// 3DES-CBC (RFC 7296 section 3.14) or AES-CTR (RFC 5930) with a MAC. The keys
+// have the lengths that KeyLens gives and are not kept. IVs that must be
+// unpredictable are read from rand. The error wraps ErrUnsupported,
+// ErrKeyLength or ErrWeakKey.
 func NewIKECipher(encr, integ ipsec.Transform, encrKey, integKey []byte, rand io.Reader) (IKECipher, error) {
 	_, integLen, err := KeyLens(encr, integ)
 	if err != nil {
@@ -53,7 +54,7 @@ func NewIKECipher(encr, integ ipsec.Transform, encrKey, integKey []byte, rand io
 		}
 		return &ikeAEAD{aead: aead, salt: salt}, nil
 	}
-	block, err := NewBlock(encr, encrKey)
+	c, err := NewCipher(encr, encrKey)
 	if err != nil {
 		return nil, err
 	}
@@ -61,10 +62,10 @@ func NewIKECipher(encr, integ ipsec.Transform, encrKey, integKey []byte, rand io
 	if err != nil {
 		return nil, err
 	}
-	return &ikeCBC{block: block, mac: mac, rand: rand}, nil
+	return &ikeMAC{cipher: c, mac: mac, rand: rand}, nil
 }
 
-// ivLen is the length in bytes of an AEAD's explicit IV.
+// ivLen is the length in bytes of the explicit IV of an AEAD and of AES-CTR.
 const ivLen = 8
 
 // ikeAEAD pads nothing, but the Pad Length octet is there (RFC 5282
@@ -72,7 +73,7 @@ const ivLen = 8
 // never comes round.
 type ikeAEAD struct {
 	aead cipher.AEAD
-	salt [SaltLen]byte
+	salt []byte
 	sent uint64
 }
 
@@ -83,7 +84,7 @@ func (c *ikeAEAD) Seal(dst, aad, plaintext []byte) ([]byte, error) {
 	dst = binary.BigEndian.AppendUint64(dst, c.sent)
 	c.sent++
 	start := len(dst)
-	nonce := append(c.salt[:], dst[start-ivLen:]...)
+	nonce := slices.Concat(c.salt, dst[start-ivLen:])
 	dst = append(dst, plaintext...)
 	dst = append(dst, 0)
 	return c.aead.Seal(dst[:start], nonce, dst[start:], aad), nil
@@ -93,59 +94,75 @@ func (c *ikeAEAD) Open(aad, body []byte) ([]byte, error) {
 	if len(body) < c.SealedLen(0) {
 		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(body))
 	}
-	nonce := append(c.salt[:], body[:ivLen]...)
-	plaintext, err := c.aead.Open(nil, nonce, body[ivLen:], aad)
+	plaintext, err := c.aead.Open(nil, slices.Concat(c.salt, body[:ivLen]), body[ivLen:], aad)
 	if err != nil {
 		return nil, ErrIntegrity
 	}
 	return unpad(plaintext)
 }
 
-// ikeCBC encrypts, then authenticates the whole message up to the ICV.
-type ikeCBC struct {
-	block cipher.Block
-	mac   MAC
-	rand  io.Reader
+// ikeMAC encrypts, then authenticates the whole message up to the ICV.
+type ikeMAC struct {
+	cipher Cipher
+	mac    MAC
+	rand   io.Reader
+	sent   uint64
 }
 
-func (c *ikeCBC) SealedLen(n int) int {
-	bs := c.block.BlockSize()
-	return bs + (n/bs+1)*bs + c.mac.ICVLen
+func (c *ikeMAC) SealedLen(n int) int {
+	bs := c.cipher.BlockSize()
+	return c.cipher.IVLen() + (n/bs+1)*bs + c.mac.ICVLen
 }
 
-func (c *ikeCBC) Seal(dst, aad, plaintext []byte) ([]byte, error) {
-	bs, n := c.block.BlockSize(), c.SealedLen(len(plaintext))
+func (c *ikeMAC) Seal(dst, aad, plaintext []byte) ([]byte, error) {
+	n := c.SealedLen(len(plaintext))
 	start := len(dst)
 	out := slices.Grow(dst, n)[:start+n]
-	iv, ct := out[start:start+bs], out[start+bs:start+n-c.mac.ICVLen]
-	if _, err := io.ReadFull(c.rand, iv); err != nil {
-		return nil, fmt.Errorf("reading randomness for an IV: %w", err)
+	covered, icv := out[start:start+n-c.mac.ICVLen], out[start+n-c.mac.ICVLen:]
+	iv, ct := covered[:c.cipher.IVLen()], covered[c.cipher.IVLen():]
+	if err := c.putIV(iv); err != nil {
+		return nil, err
 	}
 	copy(ct, plaintext)
 	pad := ct[len(plaintext):]
 	clear(pad)
 	pad[len(pad)-1] = byte(len(pad) - 1)
-	cipher.NewCBCEncrypter(c.block, iv).CryptBlocks(ct, ct)
-	copy(out[start+n-c.mac.ICVLen:], c.icv(aad, out[start:start+n-c.mac.ICVLen]))
+	c.cipher.Encrypt(iv, ct)
+	copy(icv, c.icv(aad, covered))
 	return out, nil
 }
 
-func (c *ikeCBC) Open(aad, body []byte) ([]byte, error) {
-	bs := c.block.BlockSize()
-	if len(body) < c.SealedLen(0) || (len(body)-c.mac.ICVLen)%bs != 0 {
+// putIV writes the IV of the next message: a random one for CBC (RFC 7296
+// section 3.14), a count for AES-CTR, whose IVs must never be repeated
+// (RFC 3686 section 3.1).
+func (c *ikeMAC) putIV(iv []byte) error {
+	if c.cipher.BlockSize() == 1 {
+		c.cipher.PutIV(iv, c.sent)
+		c.sent++
+		return nil
+	}
+	if _, err := io.ReadFull(c.rand, iv); err != nil {
+		return fmt.Errorf("reading randomness for an IV: %w", err)
+	}
+	return nil
+}
+
+func (c *ikeMAC) Open(aad, body []byte) ([]byte, error) {
+	ivLen := c.cipher.IVLen()
+	if len(body) < c.SealedLen(0) || (len(body)-ivLen-c.mac.ICVLen)%c.cipher.BlockSize() != 0 {
 		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(body))
 	}
 	covered, icv := body[:len(body)-c.mac.ICVLen], body[len(body)-c.mac.ICVLen:]
 	if !hmac.Equal(icv, c.icv(aad, covered)) {
 		return nil, ErrIntegrity
 	}
-	plaintext := make([]byte, len(covered)-bs)
-	cipher.NewCBCDecrypter(c.block, covered[:bs]).CryptBlocks(plaintext, covered[bs:])
+	plaintext := slices.Clone(covered[ivLen:])
+	c.cipher.Decrypt(covered[:ivLen], plaintext)
 	return unpad(plaintext)
 }
 
 // icv authenticates the message aad | covered.
-func (c *ikeCBC) icv(aad, covered []byte) []byte {
+func (c *ikeMAC) icv(aad, covered []byte) []byte {
 	c.mac.Reset()
 	c.mac.Write(aad)
 	c.mac.Write(covered)

@@ -23,6 +23,25 @@ var ikeSuites = []struct {
 	{"aes128-sha256", cbc128, sha2_128},
 	{"aes256-sha384", cbc256, sha2_192},
 	{"aes256-sha512", cbc256, sha2_256},
+	{"aes192gcm16", encr(ipsec.EncrAESGCM16, 192), noInteg},
+	{"aes256gcm12", encr(ipsec.EncrAESGCM12, 256), noInteg},
+	{"aes128gcm8", encr(ipsec.EncrAESGCM8, 128), noInteg},
+	{"aes256ccm16", encr(ipsec.EncrAESCCM16, 256), noInteg},
+	{"aes192ccm12", encr(ipsec.EncrAESCCM12, 192), noInteg},
+	{"aes128ccm8", encr(ipsec.EncrAESCCM8, 128), noInteg},
+	{"aes128ctr-aesxcbc", encr(ipsec.EncrAESCTR, 128), xcbc96},
+	{"aes256ctr-sha256", encr(ipsec.EncrAESCTR, 256), sha2_128},
+	{"aes192-aescmac", encr(ipsec.EncrAESCBC, 192), cmac96},
+	{"3des-sha1", encr(ipsec.Encr3DES, 0), sha1_96},
+}
+
+// testKey returns n bytes that follow from the first.
+func testKey(n int, first byte) []byte {
+	key := make([]byte, n)
+	for i := range key {
+		key[i] = first + 2*byte(i)
+	}
+	return key
 }
 
 // newTestCipher returns a cipher whose keys and IVs follow from a byte.
@@ -32,7 +51,7 @@ func newTestCipher(t testing.TB, encr, integ ipsec.Transform, key byte) IKECiphe
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := NewIKECipher(encr, integ, bytes.Repeat([]byte{key}, e), bytes.Repeat([]byte{key}, i), rand.NewChaCha8([32]byte{key}))
+	c, err := NewIKECipher(encr, integ, testKey(e, key), testKey(i, key), rand.NewChaCha8([32]byte{key}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,6 +217,11 @@ func TestNewIKECipherRefuses(t *testing.T) {
 		{"CBC with a short integrity key", cbc128, sha2_128, 16, 20, ErrKeyLength},
 		{"CBC with the other key", cbc128, sha2_128, 32, 32, ErrKeyLength},
 		{"key without salt", gcm256, noInteg, 32, 0, ErrKeyLength},
+		{"CCM with the salt of GCM", encr(ipsec.EncrAESCCM16, 128), noInteg, 20, 0, ErrKeyLength},
+		{"CTR without integrity", encr(ipsec.EncrAESCTR, 128), noInteg, 20, 0, ErrUnsupported},
+		{"CTR without its nonce", encr(ipsec.EncrAESCTR, 128), sha2_128, 16, 32, ErrKeyLength},
+		{"3DES with equal parts", encr(ipsec.Encr3DES, 0), sha2_128, 24, 32, ErrWeakKey},
+		{"null encryption", encr(ipsec.EncrNull, 0), sha2_128, 0, 32, ErrUnsupported},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

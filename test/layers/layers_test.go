@@ -29,14 +29,16 @@ func TestLayers(t *testing.T) {
 		{"filter/packet", "", "", ""},
 		{"filter", "filter/packet", "", "sync"},
 		{"filter/space", "filter filter/packet", "", "runtime sync sync/atomic"},
-		{"rules", "filter filter/packet ipsec", "github.com/goccy/go-yaml", "time"},
+		{"rules", "filter filter/packet ipsec ipsec/ike", "github.com/goccy/go-yaml", "time"},
 		{"ipsec", "filter", "", ""},
-		{"ipsec/xform", "ipsec", "golang.org/x/crypto", "sync"},
+		{"ipsec/xform", "ipsec", "golang.org/x/crypto github.com/ProtonMail/go-crypto github.com/cloudflare/circl", "sync"},
 		{"ipsec/esp", "ipsec ipsec/xform", "", "sync sync/atomic"},
 		{"ipsec/ike/wire", "ipsec", "", ""},
-		{"ipsec/ike", "ipsec ipsec/ike/wire ipsec/xform", "", "crypto/rand log/slog sync time"},
+		{"ipsec/pki", "", "golang.org/x/crypto", "sync time"},
+		{"ipsec/ike", "ipsec ipsec/ike/wire ipsec/pki ipsec/xform", "", "crypto/rand log/slog sync time"},
 		{"ipsec/ike/ikev2", "ipsec ipsec/ike ipsec/ike/wire ipsec/xform", "", "time"},
 
+		{"cmd/ipsecfw/internal/credentials", "ipsec/ike ipsec/pki rules", "software.sslmate.com/src/go-pkcs12", "time"},
 		{"cmd/ipsecfw/internal/verify", "filter filter/packet filter/space ipsec rules", "", "sync"},
 		{"cmd/ipsecfw/internal/explain", "filter filter/packet ipsec rules", "", ""},
 
@@ -46,6 +48,7 @@ func TestLayers(t *testing.T) {
 		{"filter/nft", "filter", "github.com/google/nftables github.com/mdlayher/netlink golang.org/x/sys", "os time"},
 		{"filter/nft/foreign", "filter filter/packet", "github.com/google/nftables github.com/mdlayher/netlink golang.org/x/sys", "time"},
 		{"ipsec/ipsock", "", "golang.org/x/net golang.org/x/sys", "net sync syscall"},
+		{"ipsec/pki/fetch", "ipsec/pki", "", "net net/http sync syscall time"},
 		{"ipsec/ike/udp", "ipsec/ipsock", "golang.org/x/sys", "sync"},
 		{"nfq", "filter filter/packet ipsec", "github.com/florianl/go-nfqueue github.com/vishvananda/netlink golang.org/x/sys", "log/slog net os sync sync/atomic time"},
 	}

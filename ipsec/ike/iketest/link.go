@@ -1,7 +1,10 @@
 // Package iketest is an in-memory network for IKE: with loss, delay,
-// duplication, reordering and address translation, all of it from a seed. Sim
-// steps bare machines under a clock of its own, and Network carries the
-// datagrams of Managers under that of testing/synctest.
+// duplication, reordering, corruption and address translation, all of it from a
+// seed. Sim steps the bare machines of a Host, or those of a node, which gives
+// them their datagrams as a Manager does, under a clock of its own; Network
+// carries the datagrams of Managers under that of testing/synctest. Run lets two
+// or three nodes live through what a seed says, and holds them to what must be
+// true afterwards.
 package iketest
 
 import (
@@ -15,6 +18,7 @@ import (
 type Faults struct {
 	Loss      float64       // the share of datagrams that get lost
 	Duplicate float64       // the share that arrives twice
+	Corrupt   float64       // the share of copies that arrive with flipped bits or without their end
 	Delay     time.Duration // the least delay
 	Jitter    time.Duration // up to which more is added, so that datagrams overtake each other
 }
@@ -39,13 +43,32 @@ func (f Faults) fate(r *rand.Rand) []time.Duration {
 	return out
 }
 
+// spoil returns what arrives of a copy of a datagram, which it may change.
+func (f Faults) spoil(r *rand.Rand, data []byte) []byte {
+	if f.Corrupt == 0 || r.Float64() >= f.Corrupt || len(data) == 0 {
+		return data
+	}
+	if r.IntN(4) == 0 {
+		return data[:r.IntN(len(data))]
+	}
+	for range 1 + r.IntN(3) {
+		data[r.IntN(len(data))] ^= 1 << r.IntN(8)
+	}
+	return data
+}
+
 // NAT translates the addresses of one host behind it: it shows the Outside
 // address and ports that it makes up. What comes to a port that it did not
 // make up is lost.
 type NAT struct {
 	Inside, Outside netip.Addr
 	ports           map[uint16]uint16 // inside to outside
+	made            uint16            // how many ports there have been
 }
+
+// Rebind forgets all ports: what comes to them is lost, and what leaves gets
+// new ones.
+func (n *NAT) Rebind() { n.ports = nil }
 
 // out translates the source of a datagram from inside.
 func (n *NAT) out(src netip.AddrPort) netip.AddrPort {
@@ -57,7 +80,8 @@ func (n *NAT) out(src netip.AddrPort) netip.AddrPort {
 	}
 	p, ok := n.ports[src.Port()]
 	if !ok {
-		p = 20000 + uint16(len(n.ports))
+		p = 20000 + n.made
+		n.made++
 		n.ports[src.Port()] = p
 	}
 	return netip.AddrPortFrom(n.Outside, p)

@@ -1,6 +1,7 @@
 package iketest
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -53,5 +54,38 @@ func TestNAT(t *testing.T) {
 	other := netip.MustParseAddrPort("10.0.0.2:500")
 	if n.out(other) != other {
 		t.Error("translates another host")
+	}
+}
+
+func TestSpoil(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	sent := []byte("what was sent")
+	flipped, cut := 0, 0
+	for range 1000 {
+		switch got := (Faults{Corrupt: 0.5}).spoil(r, bytes.Clone(sent)); {
+		case len(got) < len(sent):
+			cut++
+		case !bytes.Equal(got, sent):
+			flipped++
+		}
+	}
+	if flipped < 300 || cut < 50 || flipped+cut > 600 {
+		t.Errorf("%d with flipped bits and %d cut of 1000, want about half", flipped, cut)
+	}
+	if got := (Faults{}).spoil(r, sent); !bytes.Equal(got, sent) {
+		t.Errorf("without faults %q arrives", got)
+	}
+}
+
+func TestRebind(t *testing.T) {
+	inside := netip.MustParseAddrPort("10.0.0.1:500")
+	n := &NAT{Inside: inside.Addr(), Outside: netip.MustParseAddr("192.0.2.1")}
+	before := n.out(inside)
+	n.Rebind()
+	if _, ok := n.in(before); ok {
+		t.Error("the port before still leads inside")
+	}
+	if after := n.out(inside); after == before {
+		t.Errorf("the new port is the old one, %s", after)
 	}
 }

@@ -75,7 +75,7 @@ func (n *Network) Send(local, remote netip.AddrPort, data []byte) error {
 		}
 	}
 	for _, d := range n.faults.fate(n.rng) {
-		data := slices.Clone(data)
+		data := n.faults.spoil(n.rng, slices.Clone(data))
 		time.AfterFunc(d, func() {
 			n.mu.Lock()
 			m := n.hosts[remote.Addr()]
@@ -96,11 +96,12 @@ type SAD struct {
 	alive    map[ipsec.SPI]ike.InstallChild
 	removed  []ipsec.SPI
 	failures []error
+	traffic  map[ipsec.SPI][2]uint64 // received and sent
 }
 
 // NewSAD returns an empty data path whose SPIs begin at first.
 func NewSAD(first ipsec.SPI) *SAD {
-	return &SAD{next: first, alive: make(map[ipsec.SPI]ike.InstallChild)}
+	return &SAD{next: first, alive: make(map[ipsec.SPI]ike.InstallChild), traffic: make(map[ipsec.SPI][2]uint64)}
 }
 
 // Refuse makes Install fail.
@@ -142,6 +143,22 @@ func (d *SAD) Failed(_ string, _ netip.Addr, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failures = append(d.failures, err)
+}
+
+// Carried says how many packets a pair of SAs has received and sent, for
+// Traffic to tell.
+func (d *SAD) Carried(in ipsec.SPI, received, sent uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.traffic[in] = [2]uint64{received, sent}
+}
+
+// Traffic implements ike.DataPath.
+func (d *SAD) Traffic(in ipsec.SPI) (received, sent uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.traffic[in]
+	return t[0], t[1]
 }
 
 // Alive returns the SAs that are installed, by inbound SPI.

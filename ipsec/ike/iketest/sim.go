@@ -1,24 +1,17 @@
 package iketest
 
 import (
+	"bytes"
 	"cmp"
-	"context"
-	"encoding/binary"
-	"errors"
-	"io"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"reflect"
 	"slices"
 	"time"
-
-	"github.com/ipsecfw/ipsecfw/ipsec"
-	"github.com/ipsecfw/ipsecfw/ipsec/ike"
-	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
 )
 
-// Sim steps the machines of some hosts through virtual time. It is not safe
-// for concurrent use.
+// Sim steps some hosts through virtual time. It is not safe for concurrent
+// use.
 type Sim struct {
 	Now    time.Time
 	Faults Faults
@@ -27,145 +20,35 @@ type Sim struct {
 	// is sent in its place, nil for nothing.
 	Mangle func(from, to netip.AddrPort, data []byte) []byte
 
-	rng    *rand.Rand
-	hosts  []*Host
-	flying []flight
-	count  int
+	rng      *rand.Rand
+	stations []station
+	flying   []flight
+	count    int
+	idle     int                        // steps since time last passed
+	gone     func(f flight, how string) // is told what does not arrive; or nil
 }
 
-// flight is a datagram on its way.
+// station is a host as the network knows it.
+type station interface {
+	address() netip.Addr
+	deliver(f flight)
+	// next returns what the host is to do by itself, and when; nil for nothing.
+	next() (at time.Time, step func())
+}
+
+// flight is a datagram on its way: an IKE message, or a packet of ESP.
 type flight struct {
 	at       time.Time
 	order    int // sent earlier, arrives earlier, if at is the same
 	from, to netip.AddrPort
 	data     []byte
+	esp      *packet
+	spoilt   bool
 }
 
 // NewSim returns a network whose faults follow from the seed.
 func NewSim(seed uint64, now time.Time) *Sim {
 	return &Sim{Now: now, rng: rand.New(rand.NewPCG(seed, 0))}
-}
-
-// Host is an address with its machines, and what they wanted done.
-type Host struct {
-	Addr        netip.Addr
-	Policy      ike.Policy
-	Children    []ike.ChildPolicy // that a peer may ask for
-	Contacted   bool              // it had to do with its peers before: no INITIAL_CONTACT
-	Responder   func(ike.MachineConfig) ike.Machine
-	Machines    []ike.Machine
-	Established []ike.Established
-	Changed     []ike.Changed
-	Installed   []ike.InstallChild
-	Removed     []ike.RemoveChild
-	Failed      []ike.Failed
-	Closed      []ike.Closed
-	Sent        []ike.Send
-	Errors      []error // of datagrams that no machine wanted
-
-	sim *Sim
-	rng io.Reader
-}
-
-// Add puts a host into the network. Its randomness comes from its address.
-func (s *Sim) Add(h *Host) *Host {
-	a := h.Addr.As16()
-	h.sim, h.rng = s, Rand(binary.BigEndian.Uint64(a[8:])^s.rng.Uint64())
-	s.hosts = append(s.hosts, h)
-	return h
-}
-
-// Config returns the configuration of a new machine for a peer.
-func (h *Host) Config(remote netip.Addr) ike.MachineConfig {
-	return ike.MachineConfig{
-		Local: netip.AddrPortFrom(h.Addr, 500), Remote: netip.AddrPortFrom(remote, 500),
-		Policy: h.Policy, Policies: policies{h}, Rand: h.rng,
-		NewSPI:       func() ipsec.SPI { return ipsec.SPI(h.number()>>32 | 0x100) },
-		NewIKESPI:    h.number,
-		FirstContact: func() bool { return !h.Contacted },
-	}
-}
-
-func (h *Host) number() uint64 {
-	var b [8]byte
-	if _, err := io.ReadFull(h.rng, b[:]); err != nil {
-		panic(err)
-	}
-	return binary.BigEndian.Uint64(b[:]) | 1
-}
-
-type policies struct{ h *Host }
-
-func (p policies) Peer(_, _ netip.Addr) (ike.Policy, bool) { return p.h.Policy, true }
-
-func (p policies) Child(_, _ netip.Addr, _, _ []ipsec.TrafficSelector, _ bool) []ike.ChildPolicy {
-	out := slices.Clone(p.h.Children)
-	for i := range out {
-		out[i] = p.h.withAuth(out[i])
-	}
-	return out
-}
-
-// withAuth has a rule that says nothing about authentication ask for what the
-// host's policy does.
-func (h *Host) withAuth(c ike.ChildPolicy) ike.ChildPolicy {
-	if c.Auth == nil {
-		c.Auth, c.PeerID, c.Peers = h.Policy.Auth, h.Policy.PeerID, h.Policy.Peers
-	}
-	return c
-}
-
-// Do gives an event to one of the host's machines and carries out what it
-// wants. A host asks for SAs by its own rules: that of an Acquire is put among
-// Children if it is not there.
-func (h *Host) Do(m ike.Machine, ev ike.Event) error {
-	if !slices.Contains(h.Machines, m) {
-		h.Machines = append(h.Machines, m)
-	}
-	if a, ok := ev.(ike.Acquire); ok {
-		if !slices.ContainsFunc(h.Children, func(c ike.ChildPolicy) bool { return reflect.DeepEqual(c, a.Child) }) {
-			h.Children = append(slices.Clip(h.Children), a.Child)
-		}
-		a.Child = h.withAuth(a.Child)
-		ev = a
-	}
-	effects, err := m.Handle(h.sim.Now, ev)
-	for _, e := range effects {
-		switch e := e.(type) {
-		case ike.Work:
-			if err := h.Do(m, ike.Done{ID: e.ID, Result: e.Do(context.Background())}); err != nil {
-				h.Errors = append(h.Errors, err)
-			}
-		case ike.Send:
-			h.Sent = append(h.Sent, e)
-			h.sim.send(e.Local, e.Remote, e.Data)
-		case ike.Established:
-			h.Established = append(h.Established, e)
-		case ike.Changed:
-			h.Changed = append(h.Changed, e)
-		case ike.InstallChild:
-			h.Installed = append(h.Installed, e)
-		case ike.RemoveChild:
-			h.Removed = append(h.Removed, e)
-		case ike.Failed:
-			h.Failed = append(h.Failed, e)
-		case ike.Closed:
-			h.Closed = append(h.Closed, e)
-			h.Machines = slices.DeleteFunc(h.Machines, func(x ike.Machine) bool { return x == m })
-		}
-	}
-	return err
-}
-
-// Alive returns the inbound SPIs of the Child SAs that are installed.
-func (h *Host) Alive() []ipsec.SPI {
-	var in []ipsec.SPI
-	for _, i := range h.Installed {
-		in = append(in, i.SA.InSPI)
-	}
-	return slices.DeleteFunc(in, func(spi ipsec.SPI) bool {
-		return slices.ContainsFunc(h.Removed, func(r ike.RemoveChild) bool { return r.InSPI == spi })
-	})
 }
 
 // Send puts a datagram on the wire as if an attacker had sent it.
@@ -178,42 +61,39 @@ func (s *Sim) send(from, to netip.AddrPort, data []byte) {
 			return
 		}
 	}
-	if s.NAT != nil {
-		var ok bool
-		from = s.NAT.out(from)
-		if to, ok = s.NAT.in(to); !ok {
-			return
-		}
-	}
-	for _, d := range s.Faults.fate(s.rng) {
-		s.count++
-		s.flying = append(s.flying, flight{s.Now.Add(d), s.count, from, to, slices.Clone(data)})
-	}
+	s.launch(flight{from: from, to: to, data: data})
 }
 
-// deliver hands a datagram to the machine that wants it. One that nobody
-// wants and that begins an IKE SA gets a machine of its own.
-func (h *Host) deliver(f flight) {
-	d := ike.Datagram{Local: f.to, Remote: f.from, Data: f.data}
-	var errs []error
-	for _, m := range slices.Clone(h.Machines) {
-		err := h.Do(m, d)
-		if err == nil {
+// launch sends a datagram through the translator and into the faults. ESP
+// without UDP has no ports, and does not get through the translator.
+func (s *Sim) launch(f flight) {
+	tell := s.gone
+	if tell == nil {
+		tell = func(flight, string) {}
+	}
+	if s.NAT != nil {
+		bare := f.from.Port() == 0 && (f.from.Addr() == s.NAT.Inside || f.to.Addr() == s.NAT.Outside)
+		var ok bool
+		f.from = s.NAT.out(f.from)
+		if f.to, ok = s.NAT.in(f.to); !ok || bare {
+			tell(f, "does not get through the NAT")
 			return
 		}
-		errs = append(errs, err)
 	}
-	hd, err := wire.ParseHeader(f.data)
-	if err == nil && h.Responder != nil && hd.Exchange == wire.IKESAInit && !hd.Response && hd.SPIr == 0 {
-		cfg := h.Config(f.from.Addr())
-		cfg.Local, cfg.Remote = f.to, f.from
-		m := h.Responder(cfg)
-		if err = h.Do(m, d); err == nil {
-			return
+	copies := s.Faults.fate(s.rng)
+	if len(copies) == 0 {
+		tell(f, "is lost")
+	}
+	for _, d := range copies {
+		s.count++
+		c := f
+		c.at, c.order = s.Now.Add(d), s.count
+		c.data = s.Faults.spoil(s.rng, slices.Clone(f.data))
+		if c.spoilt = !bytes.Equal(c.data, f.data); c.spoilt {
+			tell(f, "is corrupted")
 		}
-		h.Machines = slices.DeleteFunc(h.Machines, func(x ike.Machine) bool { return x == m })
+		s.flying = append(s.flying, c)
 	}
-	h.Errors = append(h.Errors, errors.Join(append(errs, err)...))
 }
 
 // Run lets time pass until nothing more is to happen before its end.
@@ -222,14 +102,24 @@ func (s *Sim) Run(d time.Duration) {
 	for {
 		at, step := s.next()
 		if step == nil || at.After(end) {
-			s.Now = end
+			s.Now, s.idle = end, 0
 			return
 		}
-		if at.After(s.Now) {
-			s.Now = at
-		}
-		step()
+		s.take(at, step)
 	}
+}
+
+// maxIdle is how much may happen in one instant, and far from what does.
+const maxIdle = 10_000
+
+func (s *Sim) take(at time.Time, step func()) {
+	if at.After(s.Now) {
+		s.Now, s.idle = at, 0
+	}
+	if s.idle++; s.idle > maxIdle {
+		panic(fmt.Sprintf("iketest: %d steps without end at %s: a machine's Tick does not move its deadline", s.idle, s.Now))
+	}
+	step()
 }
 
 // next returns what happens first.
@@ -240,22 +130,16 @@ func (s *Sim) next() (at time.Time, step func()) {
 		})
 		at, step = f.at, func() {
 			s.flying = slices.DeleteFunc(s.flying, func(x flight) bool { return x.order == f.order })
-			for _, h := range s.hosts {
-				if h.Addr == f.to.Addr() {
-					h.deliver(f)
+			for _, x := range s.stations {
+				if x.address() == f.to.Addr() {
+					x.deliver(f)
 				}
 			}
 		}
 	}
-	for _, h := range s.hosts {
-		for _, m := range h.Machines {
-			if t, ok := m.Deadline(); ok && (step == nil || t.Before(at)) {
-				at, step = t, func() {
-					if err := h.Do(m, ike.Tick{}); err != nil {
-						h.Errors = append(h.Errors, err)
-					}
-				}
-			}
+	for _, x := range s.stations {
+		if t, f := x.next(); f != nil && (step == nil || t.Before(at)) {
+			at, step = t, f
 		}
 	}
 	return at, step

@@ -2,113 +2,227 @@ package ikev2
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
+	"github.com/ipsecfw/ipsecfw/ipsec/xform"
 )
 
 // authenticate is the initiator's IKE_AUTH, which brings a Child SA with it
-// (RFC 7296 section 1.2).
+// (RFC 7296 section 1.2), or does not (RFC 6023).
 type authenticate struct {
 	method ike.AuthMethod
-	child  *childRequest
+	id     wire.ID
+	proof  proof
+	child  *childRequest // nil for an IKE SA without one
+	sent   *request
+}
+
+// proof is how we prove who we are, or why we cannot.
+type proof struct {
+	auth  *wire.Auth
+	certs []*wire.Cert
+	plain *wire.Auth // what auth would be without a PPK, for NO_PPK_AUTH, or nil
+	err   error
 }
 
 func (*authenticate) schedule() ike.Schedule { return ike.Patient }
 
-// sendAuth begins IKE_AUTH with the method that the peer is likeliest to
-// accept.
-func (s *SA) sendAuth() {
-	st := s.start
+// prove has the AUTH payload made, with the method that the peer is likeliest
+// to accept, for IKE_AUTH.
+func (s *SA) prove() {
+	st, p := s.start, &s.cfg.Policy
+	s.transition(Proving)
+	s.until = s.now.Add(workTime)
 	st.untried = ike.Promising(st.untried, st.requests)
 	t := &authenticate{method: st.untried[0]}
 	st.untried = st.untried[1:]
-	x, ps, _, err := t.begin(s)
-	if err != nil {
-		s.nextMethod(t.method, err)
+	var err error
+	if t.id, err = t.method.Identity(p.LocalID, s.local.Addr()); err != nil {
+		s.nextMethod(t.method, ours(err))
 		return
 	}
-	if err := s.request(s.cur, x, ps, t); err != nil {
+	s.peer.LocalID = t.id.String()
+	rand, err := s.source()
+	if err != nil {
 		s.die(err)
+		return
 	}
+	signing := ike.Signing{PRF: s.cur.prf, Hashes: st.hashes, Requests: st.requests, Rand: rand, Now: s.now}
+	without := s.side(true, &s.cur.keys)
+	with, both := without, false
+	if st.usePPK {
+		k := p.PPKs[0]
+		st.ppk = withPPK{k.ID, s.cur.keys.mixed(s.cur.prf, k)}
+		with, both = s.side(true, st.ppk.keys), !p.PPKRequired
+	}
+	method, id := t.method, t.id
+	work(s, func(ctx context.Context) (r proof) {
+		if r.auth, r.certs, r.err = method.Sign(ctx, with.signing(signing, id)); r.err == nil && both {
+			r.plain, _, r.err = method.Sign(ctx, without.signing(signing, id))
+		}
+		return r
+	}, func(r proof) error {
+		t.proof = r
+		return s.sendAuth(t)
+	}, func(err error) error {
+		s.die(&ike.NegotiationError{Step: wire.IKEAuth.String(), Peer: s.remote.String(), Err: err})
+		return err
+	})
 }
 
-// HDR, SK {IDi, [CERT…], [CERTREQ], AUTH, [N(INITIAL_CONTACT)], SAi2, TSi, TSr} -->
+// sendAuth begins IKE_AUTH with the proof.
+func (s *SA) sendAuth(t *authenticate) error {
+	s.until = time.Time{}
+	if t.proof.err != nil {
+		s.nextMethod(t.method, ours(t.proof.err))
+		return nil
+	}
+	x, ps, _, err := t.begin(s)
+	if err != nil { // another method would not mend it
+		s.die(s.authFailure(err))
+		return nil
+	}
+	s.transition(AuthSent)
+	if err := s.request(s.cur, x, ps, t); err != nil {
+		s.die(fmt.Errorf("begin IKE_AUTH with %s: %w", s.remote, err))
+		return err
+	}
+	t.sent = s.cur.ours.pending[0]
+	return nil
+}
+
+// HDR, SK {IDi, [CERT…], [N(INITIAL_CONTACT)], [CERTREQ…], AUTH, SAi2, TSi, TSr,
+// [N(PPK_IDENTITY)], [N(NO_PPK_AUTH)], [N(SET_WINDOW_SIZE)]} -->
 func (t *authenticate) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, error) {
-	st := s.start
-	id, err := t.method.Identity(s.cfg.Policy.LocalID, s.local.Addr())
-	if err != nil {
-		return 0, nil, false, err
+	st, p := s.start, &s.cfg.Policy
+	var err error
+	if !p.Childless || !s.peer.Childless {
+		if t.child, err = s.newChildRequest(st.acquire, true, nil); err != nil {
+			return 0, nil, false, err
+		}
 	}
-	s.peer.LocalID = id.String()
-	auth, certs, err := t.method.Sign(context.Background(), ike.Signing{
-		PRF: s.cur.prf, Hashes: st.hashes, Rand: s.cfg.Rand,
-		Octets: ike.SignedOctets(s.cur.prf, st.request, st.nr, s.cur.keys.pi, id),
-	})
-	if err != nil {
-		return 0, nil, false, err
-	}
-	if t.child, err = s.newChildRequest(st.acquire, true, nil); err != nil {
-		return 0, nil, false, err
-	}
-	ps := []wire.Payload{&id}
-	for _, c := range certs {
+	ps := []wire.Payload{&t.id}
+	for _, c := range t.proof.certs {
 		ps = append(ps, c)
 	}
 	if s.cfg.FirstContact() {
 		ps = append(ps, &wire.Notify{Kind: wire.InitialContact})
 	}
-	if req, ok := ike.CertRequest(s.cfg.Policy.Auth); ok {
-		ps = append(ps, req)
+	ps = append(ps, ike.RequestCerts(p.Auth)...)
+	ps = append(ps, t.proof.auth)
+	if t.child != nil {
+		ps = append(ps, t.child.payloads()...)
 	}
-	ps = append(ps, auth)
-	return wire.IKEAuth, append(ps, t.child.payloads()...), true, nil
+	if st.usePPK {
+		ps = append(ps, &wire.Notify{Kind: wire.PPKIdentity, Data: ppkID(p.PPKs[0])})
+	}
+	if t.proof.plain != nil {
+		ps = append(ps, &wire.Notify{Kind: wire.NoPPKAuth, Data: t.proof.plain.Data})
+	}
+	return wire.IKEAuth, append(ps, s.windowNotify()...), true, nil
 }
 
-// <-- HDR, SK {IDr, [CERT…], AUTH, SAr2, TSi, TSr}
+// <-- HDR, SK {IDr, [CERT…], AUTH, SAr2, TSi, TSr, [N(PPK_IDENTITY)],
+// [N(AUTH_LIFETIME)], [N(SET_WINDOW_SIZE)]}
 func (t *authenticate) end(s *SA, ses *session, ps []wire.Payload) {
-	if _, ok := wire.Find[*wire.Auth](ps); !ok {
-		why := errors.New("the answer has no AUTH payload")
-		if n, ok := firstError(ps); ok {
-			why = fmt.Errorf("%w: %s", ike.ErrRefused, n.Kind)
-			if n.Kind == wire.AuthenticationFailed {
-				why = fmt.Errorf("%w: the peer did not accept %s as %s", ike.ErrAuthentication, s.peer.LocalID, t.method)
-			}
-		}
-		s.nextMethod(t.method, why)
+	st, p := s.start, &s.cfg.Policy
+	auth, ok := wire.Find[*wire.Auth](ps)
+	if !ok {
+		s.nextMethod(t.method, s.refusedAuth(t, ps))
 		return
 	}
+	keys := &ses.keys
+	_, used := wire.FindNotify(ps, wire.PPKIdentity)
+	switch {
+	case st.usePPK && used:
+		keys = st.ppk.keys
+	case p.PPKRequired:
+		s.disbelieve(t, fmt.Errorf("%w: the rule requires the PPK %q, and the peer did not use it", ike.ErrPPK, st.ppk.id))
+		return
+	}
+	v, err := s.verifying(ps, auth, false, keys)
+	if err != nil {
+		s.disbelieve(t, err)
+		return
+	}
+	s.transition(Verifying)
+	s.until = s.now.Add(workTime)
+	policy := *p
+	work(s, func(ctx context.Context) verdict { return verify(ctx, policy, v) }, func(r verdict) error {
+		if r.err != nil {
+			s.disbelieve(t, r.err)
+			return nil
+		}
+		s.settlePPK(st.usePPK && used)
+		s.believe(r.proof, ps)
+		s.finishAuth(t, ps)
+		return nil
+	}, func(err error) error {
+		// As if the answer had got lost: it comes again.
+		s.transition(AuthSent)
+		s.until = time.Time{}
+		ses.ours.pending = append(ses.ours.pending, t.sent)
+		return err
+	})
+}
+
+// finishAuth comes to the Child SA for which the IKE SA was made.
+func (s *SA) finishAuth(t *authenticate, ps []wire.Payload) {
 	st := s.start
-	if _, err := s.verifyPeer(ps, st.response, st.ni, ses.keys.pr, true); err != nil {
-		// The peer believes in an SA that is none (RFC 7296 section 2.21.2).
-		bye := []wire.Payload{&wire.Notify{Kind: wire.AuthenticationFailed}}
-		if data, e := wire.EncodeEncrypted(ses.header(wire.Informational, ses.nextOut, false), bye, ses.out); e == nil {
-			s.send(data)
-		}
-		s.nextMethod(t.method, err)
+	s.forgetStart()
+	if t.child == nil {
+		s.enqueue(&createChild{acquire: st.acquire})
 		return
 	}
-	s.establish(false)
 	s.endChild(t.child, ps, st.ni, st.nr)
-	s.forgetStart()
+}
+
+// refusedAuth says why an answer to IKE_AUTH proves nothing.
+func (s *SA) refusedAuth(t *authenticate, ps []wire.Payload) error {
+	n, ok := firstError(ps)
+	switch {
+	case !ok:
+		return fmt.Errorf("%w: the answer has no AUTH payload", ike.ErrAuthentication)
+	case n.Kind == wire.AuthenticationFailed:
+		return fmt.Errorf("%w: %w: the peer did not accept %s as %s", ike.ErrAuthentication, errTheirs, s.peer.LocalID, t.method)
+	}
+	return fmt.Errorf("%w: %w: %s", ike.ErrRefused, errTheirs, n.Kind)
+}
+
+// errTheirs marks what the peer refused, and errOurs why this host has no proof
+// to show. Everything else is what we find wrong with the peer's.
+var (
+	errTheirs = errors.New("the peer knows why")
+	errOurs   = errors.New("this host cannot prove who it is")
+)
+
+func ours(err error) error { return fmt.Errorf("%w: %w", errOurs, err) }
+
+// disbelieve tells a responder, who believes in an SA that is none, that we do
+// not (RFC 7296 section 2.21.2), and tries the next method.
+func (s *SA) disbelieve(t *authenticate, why error) {
+	bye := []wire.Payload{&wire.Notify{Kind: wire.AuthenticationFailed}}
+	s.tell(s.cur, wire.Informational, bye)
+	s.nextMethod(t.method, why)
 }
 
 // nextMethod begins a new IKE SA with the next authentication method, for the
-// packets that wait, or gives up when there is none.
+// packets that wait, or gives up when there is none or another would not help.
 func (s *SA) nextMethod(tried ike.AuthMethod, why error) {
 	st := s.start
-	st.refused = append(st.refused, fmt.Errorf("with %s: %w", tried, why))
-	if len(st.untried) == 0 {
-		s.die(&ike.NegotiationError{
-			Step: wire.IKEAuth.String(), Peer: s.remote.String(), Err: joined(st.refused),
-			Hint: "make both ends accept one authentication method, with the same key or a common authority",
-		})
+	st.tried = append(st.tried, fmt.Errorf("with %s: %w", tried, why))
+	if len(st.untried) == 0 || errors.Is(why, ike.ErrPPK) {
+		s.die(s.authFailure(joined(st.tried)))
 		return
 	}
 	s.cur.wipe()
+	st.forget()
 	s.begin()
 }
 
@@ -121,32 +235,100 @@ func joined(errs []error) error {
 	return err
 }
 
-// verifyPeer checks the peer's identity and AUTH payload with whichever of
-// the policy's methods fits, and returns that method.
-func (s *SA) verifyPeer(ps []wire.Payload, message, nonce, skp []byte, responder bool) (ike.AuthMethod, error) {
-	id, ok := wire.FindID(ps, responder)
+// authFailure explains a failure of IKE_AUTH. What the error's cause tells to
+// change is for whoever shows it; what only the peer knows is said here.
+func (s *SA) authFailure(why error) error {
+	e := &ike.NegotiationError{Step: wire.IKEAuth.String(), Peer: s.remote.String(), Identity: s.peer.RemoteID, Err: why}
+	switch {
+	case errors.Is(why, ike.ErrPPK):
+		e.Hint = hintPPKKey
+	case errors.Is(why, errOurs):
+		e.Hint, e.Side = `give the rule an "authentication" by which this host can prove who it is`, ike.ThisSide
+	case errors.Is(why, errTheirs):
+		e.Hint, e.Side = `see the peer's log for why; both ends need one "authentication" in common, with the same key or a common authority`, ike.PeerSide
+	}
+	return e
+}
+
+// party is one end's part in what AUTH payloads prove, a copy for a Work.
+type party struct {
+	prf     xform.PRF
+	message []byte // its IKE_SA_INIT
+	nonce   []byte // the other end's
+	skp     []byte // its SK_pi or SK_pr
+	intAuth []byte // of both ends, or empty
+}
+
+// side returns the part of the initiator or of the responder, with their keys.
+func (s *SA) side(initiator bool, keys *ikeKeys) party {
+	st := s.start
+	p := party{prf: s.cur.prf, message: st.response, nonce: st.ni, skp: slices.Clone(keys.skp(initiator)), intAuth: st.intAuth.octets()}
+	if initiator {
+		p.message, p.nonce = st.request, st.nr
+	}
+	return p
+}
+
+// octets returns what the end with an identity signs (RFC 7296 section 2.15,
+// RFC 9242 section 3.3.1):
+//
+//	InitiatorSignedOctets = RealMessage1 | NonceRData | MACedIDForI [| IntAuth]
+//	ResponderSignedOctets = RealMessage2 | NonceIData | MACedIDForR [| IntAuth]
+func (p party) octets(id wire.ID) []byte {
+	return slices.Concat(ike.SignedOctets(p.prf, p.message, p.nonce, p.skp, id), p.intAuth)
+}
+
+func (p party) signing(s ike.Signing, id wire.ID) ike.Signing {
+	s.Octets, s.SKp = p.octets(id), p.skp
+	return s
+}
+
+// verifying returns what it takes to check the AUTH payload of the initiator
+// or of the responder.
+func (s *SA) verifying(ps []wire.Payload, auth *wire.Auth, initiator bool, keys *ikeKeys) (ike.Verifying, error) {
+	id, ok := wire.FindID(ps, !initiator)
 	if !ok {
-		return nil, fmt.Errorf("%w: the peer does not say who it is", ike.ErrAuthentication)
+		return ike.Verifying{}, fmt.Errorf("%w: the peer does not say who it is", ike.ErrAuthentication)
 	}
-	auth, ok := wire.Find[*wire.Auth](ps)
-	if !ok {
-		return nil, fmt.Errorf("%w: %s sent no AUTH payload: EAP is not supported", ike.ErrAuthentication, id)
-	}
-	v := ike.Verifying{
-		PRF: s.cur.prf, Auth: auth, ID: *id, Now: s.now,
-		Octets: ike.SignedOctets(s.cur.prf, message, nonce, skp, *id),
-	}
-	for _, p := range ps {
-		if c, ok := p.(*wire.Cert); ok {
+	s.peer.RemoteID = id.String()
+	p := s.side(initiator, keys)
+	v := ike.Verifying{PRF: p.prf, Octets: p.octets(*id), SKp: p.skp, Auth: auth, ID: *id, Now: s.now}
+	for _, x := range ps {
+		if c, ok := x.(*wire.Cert); ok {
 			v.Certs = append(v.Certs, c)
 		}
 	}
-	proof, err := ike.Authenticate(context.Background(), s.cfg.Policy.Auth, s.cfg.Policy.PeerID, s.cfg.Policy.Peers, v)
-	if err != nil {
-		return nil, err
+	return v, nil
+}
+
+// verdict is what a Work found out about the peer's proof.
+type verdict struct {
+	proof ike.Proof
+	err   error
+}
+
+func verify(ctx context.Context, p ike.Policy, v ike.Verifying) (r verdict) {
+	r.proof, r.err = ike.Authenticate(ctx, p.Auth, p.PeerID, p.Peers, v)
+	return r
+}
+
+// believe begins the life of an IKE SA whose peer has proved who it is, in the
+// message with these payloads.
+func (s *SA) believe(p ike.Proof, ps []wire.Payload) {
+	s.proof = p
+	s.peer.RemoteID, s.peer.Auth = p.ID.String(), p.How
+	s.transition(Established)
+	s.until = time.Time{}
+	s.peer.Since = s.now
+	s.scheduleRenewal()
+	s.scheduleReauth()
+	if n, ok := wire.FindNotify(ps, wire.AuthLifetime); ok && len(n.Data) == 4 {
+		s.setAuthLifetime(time.Duration(binary.BigEndian.Uint32(n.Data)) * time.Second)
 	}
-	s.peer.RemoteID, s.peer.Auth, s.proof = id.String(), proof.How, proof
-	return proof.By, nil
+	clear(s.cur.keys.pi) // they have served
+	clear(s.cur.keys.pr)
+	_, initialContact := wire.FindNotify(ps, wire.InitialContact)
+	s.emit(ike.Established{Peer: s.info(), InitialContact: initialContact && !p.Anonymous()})
 }
 
 // entitled checks that what the peer proved when the IKE SA was made does for
@@ -159,15 +341,6 @@ func (s *SA) entitled(p ike.ChildPolicy) error {
 	return nil
 }
 
-// establish begins the life of an IKE SA whose peer is authenticated.
-func (s *SA) establish(initialContact bool) {
-	s.transition(Established)
-	s.until = time.Time{}
-	s.peer.Since = s.now
-	s.scheduleRenewal()
-	s.emit(ike.Established{Peer: s.info(), InitialContact: initialContact})
-}
-
 // scheduleRenewal sets when the IKE SA is to be rekeyed.
 func (s *SA) scheduleRenewal() {
 	s.renew = time.Time{}
@@ -177,63 +350,7 @@ func (s *SA) scheduleRenewal() {
 }
 
 // forgetStart drops what only the first exchanges needed.
-func (s *SA) forgetStart() { s.start = nil }
-
-// answerAuth is the responder's side.
-func (s *SA) answerAuth(d ike.Datagram, ps []wire.Payload) error {
-	st, ses := s.start, s.cur
-	used, err := s.verifyPeer(ps, st.request, st.nr, ses.keys.pi, false)
-	var out []wire.Payload
-	if err == nil {
-		st.requests = append(st.requests, certRequests(ps)...)
-		out, err = s.prove(ike.Answering(s.cfg.Policy.Auth, used, st.requests))
-	}
-	if err != nil {
-		if e := s.respond(ses, d, wire.IKEAuth, []wire.Payload{&wire.Notify{Kind: wire.AuthenticationFailed}}); e != nil {
-			return e
-		}
-		s.refuse(err)
-		return nil
-	}
-	_, initialContact := wire.FindNotify(ps, wire.InitialContact)
-	s.establish(initialContact)
-	answer, err := s.answerChild(ps, st.ni, st.nr, true, nil)
-	if err != nil {
-		return err
-	}
-	s.forgetStart()
-	return s.respond(ses, d, wire.IKEAuth, append(out, answer...))
-}
-
-// prove returns the responder's identity, certificates and AUTH payload.
-func (s *SA) prove(m ike.AuthMethod) ([]wire.Payload, error) {
-	id, err := m.Identity(s.cfg.Policy.LocalID, s.local.Addr())
-	if err != nil {
-		return nil, err
-	}
-	id.Responder = true
-	s.peer.LocalID = id.String()
-	auth, certs, err := m.Sign(context.Background(), ike.Signing{
-		PRF: s.cur.prf, Hashes: s.start.hashes, Rand: s.cfg.Rand,
-		Octets: ike.SignedOctets(s.cur.prf, s.start.response, s.start.ni, s.cur.keys.pr, id),
-	})
-	if err != nil {
-		return nil, err
-	}
-	out := []wire.Payload{&id}
-	for _, c := range certs {
-		out = append(out, c)
-	}
-	return append(out, auth), nil
-}
-
-// refuse ends a responder whose peer is not to be believed. It stays to
-// repeat its answer, should that get lost.
-func (s *SA) refuse(why error) {
-	s.transition(Refused)
-	s.until = s.now.Add(halfOpenTime)
-	s.emit(ike.Failed{Whole: true, Why: &ike.NegotiationError{
-		Step: wire.IKEAuth.String(), Peer: s.remote.String(), Err: why,
-		Hint: "make both ends accept one authentication method, with the same key or a common authority",
-	}})
+func (s *SA) forgetStart() {
+	s.start.forget()
+	s.start = nil
 }

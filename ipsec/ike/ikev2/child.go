@@ -14,24 +14,29 @@ import (
 	"github.com/ipsecfw/ipsecfw/ipsec/xform"
 )
 
-// child is one Child SA that is installed.
+// child is one Child SA, from its installation until both ends know that it is
+// gone.
 type child struct {
 	policy        ike.ChildPolicy
 	in, out       ipsec.SPI
 	local, remote []ipsec.TrafficSelector
 	rekey, end    time.Time // zero for never
 	again         time.Time // before which it is not rekeyed, as that has just failed
-	leaving       bool      // it is being deleted, or has been replaced
+	leaving       bool      // we are deleting it, or about to
+	removed       bool      // it is not in the data path any more, while the peer is told
 	// lowest is the lowest nonce of the exchange that made the child, and
 	// rival the child that the peer made in its place while our own rekeying
 	// was under way (RFC 7296 section 2.8.1).
 	lowest []byte
 	rival  *child
+
+	received, sent uint64 // packets, when they were last looked at
 }
 
 // childRequest is what we ask for a Child SA, in IKE_AUTH or CREATE_CHILD_SA.
 type childRequest struct {
 	policy    ike.ChildPolicy
+	acquire   ike.Acquire // that it is for
 	in        ipsec.SPI
 	offered   []ipsec.Proposal
 	tsi, tsr  []ipsec.TrafficSelector // as sent: TSi is our side
@@ -46,7 +51,7 @@ type childRequest struct {
 // narrow away (RFC 7296 section 2.9).
 func (s *SA) newChildRequest(a ike.Acquire, first bool, replacing *child) (*childRequest, error) {
 	p := a.Child
-	r := &childRequest{policy: p, replacing: replacing, in: s.cfg.NewSPI()}
+	r := &childRequest{policy: p, acquire: a, replacing: replacing, in: s.cfg.NewSPI()}
 	proposals := p.Proposals
 	if first {
 		proposals = ike.WithoutGroups(proposals)
@@ -99,7 +104,7 @@ func (r *childRequest) payloads() []wire.Payload {
 	if r.policy.Mode == ipsec.Transport {
 		ps = append(ps, &wire.Notify{Kind: wire.UseTransportMode})
 	}
-	ps = append(ps, &wire.SA{Proposals: r.offered})
+	ps = append(ps, noPadding(), &wire.SA{Proposals: r.offered})
 	if r.ni != nil {
 		ps = append(ps, &wire.Nonce{Data: r.ni})
 	}
@@ -109,8 +114,14 @@ func (r *childRequest) payloads() []wire.Payload {
 	return append(ps, &wire.TS{Selectors: r.tsi}, &wire.TS{Responder: true, Selectors: r.tsr})
 }
 
-// hintSameAuth explains what entitled refuses.
-const hintSameAuth = "give all rules that concern this peer the same authentication and peer-id"
+// noPadding tells the peer that what it adds beyond the padding of ESP would
+// arrive as a part of the packet. We add nothing of the kind ourselves, so it
+// does not matter whether the peer says the same.
+//
+// NON_FIRST_FRAGMENTS_ALSO is never sent, nor granted: fragments are put
+// together before a rule is chosen for them, so none travels within an SA
+// without its ports (RFC 4301 section 7.3).
+func noPadding() wire.Payload { return &wire.Notify{Kind: wire.ESPTFCPaddingNotSupported} }
 
 // bounds returns the selectors that a policy allows with this peer. In
 // transport mode they cannot be wider than the two hosts: those for which the
@@ -126,28 +137,26 @@ func (s *SA) bounds(p ike.ChildPolicy) (local, remote []ipsec.TrafficSelector) {
 	return narrow(host(s.cfg.Local.Addr()), p.Local), narrow(host(s.cfg.Remote.Addr()), p.Remote)
 }
 
-// endChild completes a Child SA with the peer's answer. What fails concerns
-// this Child SA only (RFC 7296 section 2.21.2). It returns the child, or nil.
-func (s *SA) endChild(r *childRequest, ps []wire.Payload, ni, nr []byte) *child {
-	c, exists, err := s.complete(r, ps, ni, nr)
+// endChild completes the Child SA of IKE_AUTH with the peer's answer. What
+// fails concerns this Child SA only (RFC 7296 section 2.21.2).
+func (s *SA) endChild(r *childRequest, ps []wire.Payload, ni, nr []byte) {
+	if n, ok := firstError(ps); ok && n.Kind == wire.SinglePairRequired {
+		s.enqueue(&createChild{acquire: r.acquire, single: true})
+		return
+	}
+	a, exists, err := s.complete(r, ps, ni, nr)
 	if err == nil {
-		return c
+		err = s.install(&a, s.cur, true)
 	}
-	step := wire.CreateChildSA
-	if r.ni == nil {
-		step = wire.IKEAuth
+	if err != nil {
+		s.childFailed(r, ps, exists, err)
 	}
-	why := &ike.NegotiationError{Step: step.String(), Peer: s.remote.String(), Err: fmt.Errorf("rule %q: %w", r.policy.Name, err)}
-	switch {
-	case errors.Is(err, ike.ErrNoProposal):
-		why.Offered = ike.Proposals(r.offered)
-		why.Hint = "make both ends accept one ESP proposal"
-	case errors.Is(err, ike.ErrAuthentication):
-		why.Hint = hintSameAuth
-	case errors.Is(err, ike.ErrSelectors):
-		why.Offered = fmt.Sprintf("%v to %v", r.tsi, r.tsr)
-		why.Hint = "make the rules of both ends mirror each other in mode, addresses and ports"
-	}
+}
+
+// childFailed says why there is no Child SA, and deletes it if the peer has it
+// nevertheless.
+func (s *SA) childFailed(r *childRequest, ps []wire.Payload, exists bool, err error) {
+	why := s.explain(r, ps, err)
 	failed := ike.Failed{Policy: r.policy.Name, Why: why}
 	if r.replacing != nil {
 		failed.Policy = "" // the packets have the old SA, and do not wait
@@ -156,71 +165,73 @@ func (s *SA) endChild(r *childRequest, ps []wire.Payload, ni, nr []byte) *child 
 	if exists {
 		s.enqueue(&deleteTask{in: r.in})
 	}
-	return nil
 }
 
-// complete checks the answer and installs the SA; exists says that the peer
-// has it even though an error is returned.
-func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (c *child, exists bool, err error) {
+// complete checks the answer. The agreement lacks nothing but its additional
+// key exchanges, if it has any; exists says that the peer has the SA, or will
+// have it, even though an error is returned.
+func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (a agreement, exists bool, err error) {
 	if n, ok := firstError(ps); ok {
 		switch n.Kind {
 		case wire.NoProposalChosen:
-			return nil, false, fmt.Errorf("%w: the peer answered %s", ike.ErrNoProposal, n.Kind)
+			return a, false, fmt.Errorf("%w: the peer answered %s", ike.ErrNoProposal, n.Kind)
 		case wire.TSUnacceptable, wire.SinglePairRequired:
-			return nil, false, fmt.Errorf("%w: the peer answered %s", ike.ErrSelectors, n.Kind)
+			return a, false, fmt.Errorf("%w: the peer answered %s", ike.ErrSelectors, n.Kind)
 		case wire.NoAdditionalSAs:
 			// Without even the first one, another IKE SA would be no better.
 			if r.ni != nil {
-				return nil, false, fmt.Errorf("%w: the peer answered %s", ike.ErrFull, n.Kind)
+				return a, false, fmt.Errorf("%w: the peer answered %s", ike.ErrFull, n.Kind)
 			}
 		}
-		return nil, false, fmt.Errorf("%w: %s", ike.ErrRefused, n.Kind)
+		return a, false, fmt.Errorf("%w: %s", ike.ErrRefused, n.Kind)
 	}
 	sa, ok1 := wire.Find[*wire.SA](ps)
 	tsi, ok2 := wire.FindTS(ps, false)
 	tsr, ok3 := wire.FindTS(ps, true)
 	if !ok1 || !ok2 || !ok3 {
-		return nil, false, fmt.Errorf("%w: the answer has no SA or no traffic selectors", ike.ErrRefused)
+		return a, false, fmt.Errorf("%w: the answer has no SA or no traffic selectors", ike.ErrRefused)
 	}
 	if err := s.entitled(r.policy); err != nil {
-		return nil, true, err
+		return a, true, err
 	}
 	if err := checkNonce(nr, s.cur.proposal); err != nil {
-		return nil, true, err
+		return a, true, err
 	}
 	chosen, err := ike.CheckChoice(r.offered, sa.Proposals)
 	if err != nil {
-		return nil, true, err
+		return a, true, err
 	}
 	if _, transport := wire.FindNotify(ps, wire.UseTransportMode); transport != (r.policy.Mode == ipsec.Transport) {
-		return nil, true, fmt.Errorf("%w: the peer does not agree to %s mode", ike.ErrSelectors, r.policy.Mode)
+		return a, true, fmt.Errorf("%w: the peer does not agree to %s mode", ike.ErrMode, r.policy.Mode)
 	}
 	if !within(tsi.Selectors, r.tsi) || !within(tsr.Selectors, r.tsr) {
-		return nil, true, fmt.Errorf("%w: the peer answered with %v to %v", ike.ErrSelectors, tsi.Selectors, tsr.Selectors)
+		return a, true, fmt.Errorf("%w: the peer answered with %v to %v", ike.ErrSelectors, tsi.Selectors, tsr.Selectors)
 	}
 	if err := s.inForce(r.policy, tsi.Selectors, tsr.Selectors); err != nil {
-		return nil, true, err
+		return a, true, err
+	}
+	out, err := espSPI(chosen.SPI)
+	if err != nil {
+		return a, true, err
 	}
 	var shared []byte
 	if g, _ := chosen.First(ipsec.TypeGroup); g.ID != ipsec.GroupNone {
 		ke, ok := wire.Find[*wire.KE](ps)
 		if !ok || r.key == nil || ke.Group != g.ID || ke.Group != r.group {
-			return nil, true, fmt.Errorf("%w: the peer chose %s without a key exchange that fits", ike.ErrNoProposal, g)
+			return a, true, fmt.Errorf("%w: the peer chose %s without a key exchange that fits", ike.ErrNoProposal, g)
 		}
 		if shared, err = r.key.Shared(ke.Data); err != nil {
-			return nil, true, err
+			return a, true, err
 		}
-		defer clear(shared)
 	}
-	out, err := espSPI(chosen.SPI)
-	if err != nil {
-		return nil, true, err
+	a = agreed(chosen, shared, ni, nr)
+	a.child = &child{policy: r.policy, in: r.in, out: out, local: tsi.Selectors, remote: tsr.Selectors, lowest: a.lowest()}
+	a.replaced = r.replacing
+	if err := a.follow(ps); err != nil {
+		a.wipe()
+		return a, false, err
 	}
-	c = &child{policy: r.policy, in: r.in, out: out, local: tsi.Selectors, remote: tsr.Selectors, lowest: lowest(ni, nr)}
-	if err := s.install(c, chosen, shared, ni, nr, true, r.replacing); err != nil {
-		return nil, true, err
-	}
-	return c, true, nil
+	return a, true, nil
 }
 
 func espSPI(b []byte) (ipsec.SPI, error) {
@@ -241,13 +252,16 @@ func lowest(a, b []byte) []byte {
 	return b
 }
 
-// install derives the keys of a Child SA and gives it to the data path. The
-// nonces are those of the exchange, which we began if initiator is set.
-func (s *SA) install(c *child, chosen ipsec.Proposal, shared, ni, nr []byte, initiator bool, replaced *child) error {
-	encr, _ := chosen.First(ipsec.TypeEncr)
-	integ, _ := chosen.First(ipsec.TypeInteg)
-	esn, _ := chosen.First(ipsec.TypeESN)
-	out, in, err := childKeys(s.cur.prf, s.cur.keys.d, shared, ni, nr, encr, integ)
+// install derives the keys of a Child SA from an agreement, whose secrets it
+// wipes, and gives it to the data path. The session is that of the exchange,
+// which we began if initiator is set.
+func (s *SA) install(a *agreement, ses *session, initiator bool) error {
+	defer a.wipe()
+	c, replaced := a.child, a.replaced
+	encr, _ := a.chosen.First(ipsec.TypeEncr)
+	integ, _ := a.chosen.First(ipsec.TypeInteg)
+	esn, _ := a.chosen.First(ipsec.TypeESN)
+	out, in, err := childKeys(ses.prf, ses.keys.d, a.seed, encr, integ)
 	if err != nil {
 		return err
 	}
@@ -260,34 +274,58 @@ func (s *SA) install(c *child, chosen ipsec.Proposal, shared, ni, nr []byte, ini
 	if l := c.policy.Lifetime; l > 0 {
 		c.rekey, c.end = s.now.Add(s.jitter(l)), s.now.Add(l)
 	}
+	if len(s.children) == 0 {
+		s.looked = s.now
+	}
 	s.children = append(s.children, c)
 	if replaced == nil {
 		s.made++
 	}
 	local, remote := s.outer()
-	sa := &ipsec.ChildSA{
+	e := ike.InstallChild{SA: &ipsec.ChildSA{
 		Policy: c.policy.Name, Mode: c.policy.Mode, Protocol: ipsec.ProtoESP,
 		Encr: encr, Integ: integ, ESN: esn.ID == ipsec.ESNYes,
 		InSPI: c.in, OutSPI: c.out, InKeys: in, OutKeys: out,
 		Local: slices.Clone(c.local), Remote: slices.Clone(c.remote),
 		LocalAddr: local, RemoteAddr: remote, UDPEncap: s.udp,
-	}
-	e := ike.InstallChild{SA: sa}
-	if replaced != nil {
+	}}
+	if replaced != nil && !replaced.removed && slices.Contains(s.children, replaced) {
 		e.Rekeyed, e.Standby = replaced.in, !initiator
+		if !initiator {
+			replaced.superseded(s.now, c)
+		}
+	}
+	if replaced != nil && initiator && s.redundant(c, replaced) {
+		e.Standby = true // the peer may have heard of its end before our next packet comes
 	}
 	s.emit(e)
 	return nil
 }
 
-// remove takes a Child SA out of the data path.
+// remove takes a Child SA out of the data path, if it is there, and forgets it.
 func (s *SA) remove(c *child, reason string) {
 	i := slices.Index(s.children, c)
 	if i < 0 {
 		return
 	}
+	s.withdraw(c, reason)
 	s.children = slices.Delete(s.children, i, i+1)
-	s.emit(ike.RemoveChild{InSPI: c.in, Reason: reason})
+}
+
+// withdraw takes a Child SA out of the data path. It is still known as one that
+// is on its way out.
+func (s *SA) withdraw(c *child, reason string) {
+	c.leave()
+	if !c.removed {
+		c.removed = true
+		s.emit(ike.RemoveChild{InSPI: c.in, Reason: reason})
+	}
+}
+
+// leave marks a Child SA as one that we are deleting.
+func (c *child) leave() {
+	c.leaving = true
+	c.rekey, c.end = time.Time{}, time.Time{}
 }
 
 // answerChild is the responder's side of a Child SA. The answer is either the
@@ -317,7 +355,7 @@ func (s *SA) answerChild(ps []wire.Payload, ni, nr []byte, first bool, replaced 
 	if exchange {
 		o.group = ke.Group
 	}
-	c, chosen, fail := s.choose(o, replaced)
+	c, chosen, more, fail := s.choose(o, replaced)
 	if fail != nil {
 		kind := wire.TSUnacceptable
 		if errors.Is(fail, ike.ErrNoProposal) {
@@ -325,44 +363,50 @@ func (s *SA) answerChild(ps []wire.Payload, ni, nr []byte, first bool, replaced 
 		}
 		return refuse(kind, nil, fail)
 	}
+	out, err := espSPI(chosen.SPI)
+	if err != nil {
+		return refuse(wire.InvalidSyntax, nil, err)
+	}
 	var shared []byte
 	var ours *wire.KE
 	if g, _ := chosen.First(ipsec.TypeGroup); g.ID != ipsec.GroupNone {
 		if ke == nil || ke.Group != g.ID {
 			return refuse(wire.InvalidKEPayload, binary.BigEndian.AppendUint16(nil, g.ID), fmt.Errorf("the peer has to begin again with %s", g))
 		}
-		key, err := xform.GenerateKey(g.ID, s.cfg.Rand)
-		if err != nil {
-			return nil, err
-		}
-		if shared, err = key.Shared(ke.Data); err != nil {
+		var public []byte
+		if public, shared, err = xform.Answer(g.ID, ke.Data, s.cfg.Rand); err != nil {
 			return refuse(wire.InvalidSyntax, nil, err)
 		}
-		defer clear(shared)
-		ours = &wire.KE{Group: g.ID, Data: key.Public()}
+		ours = &wire.KE{Group: g.ID, Data: public}
 	}
-	out, err := espSPI(chosen.SPI)
-	if err != nil {
-		return refuse(wire.InvalidSyntax, nil, err)
-	}
-	c.in, c.out, c.lowest = s.cfg.NewSPI(), out, lowest(ni, nr)
-	if err := s.install(c, chosen, shared, ni, nr, false, replaced); err != nil {
-		return refuse(wire.NoProposalChosen, nil, err)
-	}
-	if replaced != nil {
-		replaced.rival = c
-	}
-	chosen.SPI = binary.BigEndian.AppendUint32(nil, uint32(c.in))
+	a := agreed(chosen, shared, ni, nr)
+	c.in, c.out, c.lowest = s.cfg.NewSPI(), out, a.lowest()
+	a.child, a.replaced = c, replaced
 	var answer []wire.Payload
 	if transport {
 		answer = append(answer, &wire.Notify{Kind: wire.UseTransportMode})
 	}
-	answer = append(answer, &wire.SA{Proposals: []ipsec.Proposal{chosen}})
+	chosen.SPI = binary.BigEndian.AppendUint32(nil, uint32(c.in))
+	answer = append(answer, noPadding(), &wire.SA{Proposals: []ipsec.Proposal{chosen}})
 	if !first {
 		answer = append(answer, &wire.Nonce{Data: nr})
 	}
 	if ours != nil {
 		answer = append(answer, ours)
 	}
-	return append(answer, &wire.TS{Selectors: c.remote}, &wire.TS{Responder: true, Selectors: c.local}), nil
+	answer = append(answer, &wire.TS{Selectors: c.remote}, &wire.TS{Responder: true, Selectors: c.local})
+	if more {
+		answer = append(answer, &wire.Notify{Kind: wire.AdditionalTSPossible})
+	}
+	if len(a.left) > 0 {
+		link, err := s.await(a, s.cur)
+		if err != nil {
+			return nil, err
+		}
+		return append(answer, link), nil
+	}
+	if err := s.install(&a, s.cur, false); err != nil {
+		return refuse(wire.NoProposalChosen, nil, err)
+	}
+	return answer, nil
 }

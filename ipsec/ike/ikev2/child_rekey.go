@@ -13,6 +13,8 @@ import (
 // age rekeys or ends a Child SA whose time has come.
 func (s *SA) age(c *child) {
 	switch {
+	case s.due(c.end) && c.rival != nil:
+		s.deleteChild(c.in, "the peer has replaced it")
 	case s.due(c.end):
 		s.deleteChild(c.in, "its lifetime is over")
 	case s.due(c.rekey):
@@ -27,23 +29,45 @@ func (s *SA) rekeyChild(c *child) {
 		return
 	}
 	c.rekey = time.Time{}
-	if c.leaving || s.replacing(c) {
-		return
+	if s.replaceable(c) && !s.replacing(c) {
+		s.enqueue(&createChild{acquire: c.wanted(), old: c})
 	}
-	s.enqueue(&createChild{acquire: ike.Acquire{Child: c.policy}, old: c})
 }
 
-// replacing reports whether a Child SA is on its way out: the peer has
-// replaced it, or we are about to ask for that.
+// wanted is what to ask for to get another Child SA like this one.
+func (c *child) wanted() ike.Acquire {
+	return ike.Acquire{Child: c.policy, Local: c.local[0], Remote: c.remote[0]}
+}
+
+// replaceable reports whether a Child SA is there, and is to stay unless it is
+// replaced.
+func (s *SA) replaceable(c *child) bool {
+	return !c.leaving && slices.Contains(s.children, c) && !s.succeeded(c)
+}
+
+// succeeded reports whether the peer has replaced a Child SA.
+func (s *SA) succeeded(c *child) bool { return c.rival != nil && slices.Contains(s.children, c.rival) }
+
+// replacing reports whether we have asked for a replacement of a Child SA, or
+// are about to.
 func (s *SA) replacing(c *child) bool {
-	if c.rival != nil && slices.Contains(s.children, c.rival) {
-		return true
-	}
 	ours := func(t task) bool {
 		x, ok := t.(*createChild)
 		return ok && x.old == c
 	}
-	return s.cur.pending != nil && ours(s.cur.pending.task) || slices.ContainsFunc(s.queue, func(q queued) bool { return ours(q.task) })
+	return s.cur.ours.any(ours) || slices.ContainsFunc(s.queue, func(q queued) bool { return ours(q.task) })
+}
+
+// supersededTime is how long the peer may take to delete a Child SA that it
+// has replaced.
+const supersededTime = time.Minute
+
+// superseded notes that the peer has put another Child SA in the place of one.
+func (c *child) superseded(now time.Time, by *child) {
+	c.rival, c.rekey = by, time.Time{}
+	if end := now.Add(supersededTime); c.end.IsZero() || end.Before(c.end) {
+		c.end = end
+	}
 }
 
 // rekeyAgain is how long after a failure rekeying is tried once more.
@@ -52,20 +76,60 @@ const rekeyAgain = 30 * time.Second
 // endRekey removes what our rekeying made redundant. If the peer rekeyed the
 // same SA at the same time, the SA that came of the lowest nonce is closed by
 // whom it was begun, and the old one by the other (RFC 7296 section 2.8.1).
+// There is no old one if the Child SA was not to replace any.
 func (s *SA) endRekey(old, fresh *child) {
-	if fresh == nil {
-		if slices.Contains(s.children, old) && !old.leaving {
-			old.again = s.now.Add(rekeyAgain)
-			old.rekey = old.again
-		}
-		return
+	switch {
+	case old == nil:
+	case fresh != nil && s.redundant(fresh, old):
+		s.retireChild(fresh)
+	case !slices.Contains(s.children, old) || old.leaving: // the peer has deleted it meanwhile, or we have
+	case fresh != nil:
+		s.retireChild(old)
+	case !s.succeeded(old):
+		old.again = s.now.Add(s.jitter(rekeyAgain))
+		old.rekey = old.again
 	}
-	loser := old
-	if r := old.rival; r != nil && slices.Contains(s.children, r) && slices.Compare(fresh.lowest, r.lowest) < 0 {
-		loser = fresh
+}
+
+// redundant reports whether a Child SA that we have put in the place of another
+// is to go, as the peer has done so too.
+func (s *SA) redundant(fresh, old *child) bool {
+	return s.succeeded(old) && slices.Compare(fresh.lowest, old.rival.lowest) < 0
+}
+
+// retireChild deletes a Child SA that has another in its place. It stays in the
+// data path until the peer has heard of it.
+func (s *SA) retireChild(c *child) {
+	c.leave()
+	s.enqueue(&deleteTask{in: c.in})
+}
+
+// loses reports whether an agreement of ours is the redundant one of two that
+// replace the same Child SA.
+func (s *SA) loses(a *agreement, old *child) bool {
+	if s.succeeded(old) && slices.Compare(a.lowest(), old.rival.lowest) < 0 {
+		return true
 	}
-	loser.leaving = true
-	s.enqueue(&deleteTask{in: loser.in})
+	return slices.ContainsFunc(s.unfinished, func(u *unfinished) bool {
+		return u.replaced == old && slices.Compare(a.lowest(), u.lowest()) < 0
+	})
+}
+
+// followingUp reports whether our rekeying of a Child SA has got beyond
+// CREATE_CHILD_SA.
+func (s *SA) followingUp(c *child) bool {
+	ours := func(t task) bool {
+		x, ok := t.(*createChild)
+		return ok && x.old == c && x.agreed != nil
+	}
+	return s.cur.ours.any(ours) || slices.ContainsFunc(s.queue, func(q queued) bool { return ours(q.task) })
+}
+
+// expecting reports whether a Child SA that we have asked for may stand at the
+// peer already, while its answer is on the way: the peer then knows an SPI that
+// we have not heard of.
+func (s *SA) expecting() bool {
+	return s.cur.ours.any(func(t task) bool { _, is := t.(*createChild); return is })
 }
 
 // answerRekey is the responder's side.
@@ -75,10 +139,14 @@ func (s *SA) answerRekey(n *wire.Notify, ps []wire.Payload, ni, nr []byte) ([]wi
 		c = s.find(byOut(ipsec.SPI(binary.BigEndian.Uint32(n.SPI))))
 	}
 	switch {
+	case c == nil && s.expecting():
+		return []wire.Payload{&wire.Notify{Kind: wire.TemporaryFailure}}, nil
 	case c == nil:
 		return []wire.Payload{&wire.Notify{Kind: wire.ChildSANotFound, Protocol: n.Protocol, SPI: n.SPI}}, nil
-	case c.leaving:
+	case c.leaving || s.followingUp(c):
 		return []wire.Payload{&wire.Notify{Kind: wire.TemporaryFailure}}, nil
 	}
+	// One that the peer began before has come to nothing.
+	s.abandon(func(u *unfinished) bool { return u.replaced == c })
 	return s.answerChild(ps, ni, nr, false, c)
 }

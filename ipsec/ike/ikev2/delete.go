@@ -1,7 +1,10 @@
 package ikev2
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
@@ -11,31 +14,67 @@ import (
 // deleteTask tells the peer that a Child SA is gone (RFC 7296 section 1.4.1).
 // One that was replaced stays installed until the peer has heard of it, for
 // what is still on its way.
-type deleteTask struct{ in ipsec.SPI }
+type deleteTask struct {
+	in   ipsec.SPI
+	sent bool
+}
 
 func (*deleteTask) schedule() ike.Schedule { return ike.Patient }
 
+// HDR, SK {D(SPI)} -->
 func (t *deleteTask) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, error) {
 	if s.state != Established {
 		return 0, nil, false, nil
 	}
+	t.sent = true
 	return wire.Informational, []wire.Payload{&wire.Delete{Protocol: ipsec.ProtoESP, SPIs: []ipsec.SPI{t.in}}}, true, nil
 }
 
+// <-- HDR, SK {D(SPI)}, or nothing in it if the peer was deleting it itself
 func (t *deleteTask) end(s *SA, _ *session, _ []wire.Payload) {
 	if c := s.find(byIn(t.in)); c != nil {
 		s.remove(c, "replaced")
 	}
 }
 
-// deleteChild removes a Child SA at once and then tells the peer.
+// deleteChild takes a Child SA out of the data path at once and then tells the
+// peer.
 func (s *SA) deleteChild(in ipsec.SPI, reason string) {
 	c := s.find(byIn(in))
 	if c == nil {
 		return
 	}
-	s.remove(c, reason)
-	s.enqueue(&deleteTask{in: in})
+	told := c.leaving
+	s.withdraw(c, reason)
+	if !told {
+		s.enqueue(&deleteTask{in: in})
+	}
+}
+
+// gone removes a Child SA that the peer deletes, and reports whether it hears
+// that from us in its answer, or in a deletion of our own that is on its way
+// (RFC 7296 section 2.25.1).
+func (s *SA) gone(c *child) (answer bool) {
+	ours := func(t task) bool {
+		d, ok := t.(*deleteTask)
+		return ok && d.in == c.in
+	}
+	answer = !s.cur.ours.any(ours)
+	s.queue = slices.DeleteFunc(s.queue, func(q queued) bool { return ours(q.task) })
+	s.remove(c, "deleted by the peer")
+	return answer
+}
+
+// unknown takes note that the peer deletes a Child SA that we do not have. We
+// may have asked for it, and its deletion been faster than the answer.
+func (s *SA) unknown(out ipsec.SPI) {
+	if !s.expecting() {
+		s.stillborn = nil
+		return
+	}
+	if len(s.stillborn) < maxChildren {
+		s.stillborn = append(s.stillborn, out)
+	}
 }
 
 // deleteIKE tells the peer that the IKE SA is gone, and with it all of its
@@ -49,8 +88,8 @@ func (t *deleteIKE) begin(*SA) (wire.ExchangeType, []wire.Payload, bool, error) 
 }
 
 func (t *deleteIKE) end(s *SA, ses *session, _ []wire.Payload) {
-	if ses == s.old {
-		s.dropOld()
+	if ses != s.cur {
+		s.drop(ses)
 		return
 	}
 	s.finish(t.reason)
@@ -71,55 +110,89 @@ func (s *SA) close(c ike.Close) {
 	for _, rule := range s.waiting() {
 		s.emit(ike.Failed{Policy: rule, Why: fmt.Errorf("%w: %s", ike.ErrClosed, c.Reason)})
 	}
-	for len(s.children) > 0 {
-		s.remove(s.children[0], c.Reason)
+	for _, x := range slices.Clone(s.children) {
+		if x.leave(); !c.Drain {
+			s.remove(x, c.Reason)
+		}
 	}
 	s.transition(Closing)
-	s.queue = nil
+	s.clearQueue()
+	s.abandon(func(*unfinished) bool { return true })
 	s.enqueue(&deleteIKE{reason: c.Reason})
-	if p := s.cur.pending; p != nil {
-		p.hurry(s.now)
-	}
+	s.cur.ours.hurry(s.now)
 }
 
 // answerInformational is the responder's side of INFORMATIONAL: deletions,
-// and the question whether we live, which is empty (RFC 7296 section 1.4).
-func (s *SA) answerInformational(ses *session, d ike.Datagram, ps []wire.Payload) error {
-	_, failed := wire.FindNotify(ps, wire.AuthenticationFailed)
-	var gone []ipsec.SPI
-	whole := false
+// what the peer lets us know, and the question whether we live, which is empty
+// (RFC 7296 section 1.4). Child SAs of AH are none of ours.
+func (s *SA) answerInformational(q *query) error {
+	ses, ps := q.ses, q.payloads
+	whole := slices.ContainsFunc(ps, func(p wire.Payload) bool {
+		del, ok := p.(*wire.Delete)
+		return ok && del.Protocol == ipsec.ProtoIKE
+	})
+	if whole {
+		return s.answerDeleteIKE(q)
+	}
+	s.adopt(ses) // the peer goes on with the IKE SA that it has made
+	var said []ipsec.SPI
 	for _, p := range ps {
 		del, ok := p.(*wire.Delete)
-		switch {
-		case !ok:
-		case del.Protocol == ipsec.ProtoIKE:
-			whole = true
-		case del.Protocol == ipsec.ProtoESP && ses == s.cur:
-			for _, out := range del.SPIs {
-				if c := s.find(byOut(out)); c != nil {
-					gone = append(gone, c.in)
-					s.remove(c, "deleted by the peer")
-				}
+		if !ok || del.Protocol != ipsec.ProtoESP {
+			continue
+		}
+		for _, out := range del.SPIs {
+			switch c := s.find(byOut(out)); {
+			case c == nil:
+				s.unknown(out)
+			case s.gone(c):
+				said = append(said, c.in)
 			}
 		}
 	}
 	var answer []wire.Payload
-	if len(gone) > 0 && !whole {
-		answer = append(answer, &wire.Delete{Protocol: ipsec.ProtoESP, SPIs: gone})
+	if len(said) > 0 {
+		answer = append(answer, &wire.Delete{Protocol: ipsec.ProtoESP, SPIs: said})
 	}
-	if err := s.respond(ses, d, wire.Informational, answer); err != nil {
+	if err := s.respond(q, answer); err != nil {
 		return err
 	}
-	switch {
-	case whole && ses == s.old:
-		s.dropOld()
-	case whole:
-		s.die(fmt.Errorf("%w by the peer", ike.ErrClosed))
-	case failed && ses == s.cur:
+	if n, ok := wire.FindNotify(ps, wire.AuthLifetime); ok && len(n.Data) == 4 && s.state == Established {
+		before := s.reauth.end
+		s.setAuthLifetime(time.Duration(binary.BigEndian.Uint32(n.Data)) * time.Second)
+		if !s.reauth.end.Equal(before) {
+			s.emit(ike.Changed{Peer: s.info()})
+		}
+	}
+	if _, failed := wire.FindNotify(ps, wire.AuthenticationFailed); failed && ses == s.cur {
 		s.die(&ike.NegotiationError{
-			Step: wire.IKEAuth.String(), Peer: s.remote.String(), Err: fmt.Errorf("%w: the peer does not believe %s", ike.ErrAuthentication, s.peer.LocalID),
-			Hint: "make the peer trust our key or certificate",
+			Step: wire.IKEAuth.String(), Peer: s.remote.String(), Identity: s.peer.RemoteID,
+			Err:  fmt.Errorf("%w: the peer does not believe %s", ike.ErrAuthentication, s.peer.LocalID),
+			Hint: "make the peer trust our key or certificate", Side: ike.PeerSide,
 		})
+	}
+	return nil
+}
+
+// answerDeleteIKE is the responder's side of the deletion of an IKE SA: the one
+// in use, one that was replaced, or one that has lost against another. If the
+// peer has made one in the place of the one that it deletes while we were about
+// to do so, it has not noticed, and ours is forgotten (RFC 7296 section 2.8.2).
+func (s *SA) answerDeleteIKE(q *query) error {
+	if err := s.respond(q, nil); err != nil {
+		return err
+	}
+	switch ses := q.ses; {
+	case ses == s.cur && s.rival != nil:
+		s.adopt(s.rival)
+		s.drop(ses)
+	case ses == s.cur:
+		s.die(fmt.Errorf("%w by the peer", ike.ErrClosed))
+	case ses == s.rival:
+		s.rival = nil
+		ses.wipe()
+	default:
+		s.drop(ses)
 	}
 	return nil
 }

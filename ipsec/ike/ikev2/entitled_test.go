@@ -186,6 +186,7 @@ func TestMovedToAnotherAddress(t *testing.T) {
 // Nothing that a responder asks for counts before it has authenticated.
 func TestRequestBeforeAuthentication(t *testing.T) {
 	p := newPair()
+	p.a.Policy.Proposals = []ipsec.Proposal{suiteByHand()}
 	p.acquire(t, nil, tunnel())
 	p.Run(2500 * time.Microsecond) // IKE_AUTH is on its way
 	a, b := p.a.Machines[0].(*SA), p.b.Machines[0].(*SA)

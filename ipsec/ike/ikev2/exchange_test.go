@@ -223,11 +223,12 @@ func TestChildRefused(t *testing.T) {
 		name   string
 		change func(*ike.ChildPolicy)
 		want   error
+		theirs error // what the responder says
 	}{
 		{"proposal", func(p *ike.ChildPolicy) {
 			p.Proposals = []ipsec.Proposal{{Protocol: ipsec.ProtoESP, Transforms: []ipsec.Transform{cbc128, {Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA1}}}}
-		}, ike.ErrNoProposal},
-		{"mode", func(p *ike.ChildPolicy) { p.Mode = ipsec.Tunnel }, ike.ErrSelectors},
+		}, ike.ErrNoProposal, ike.ErrNoProposal},
+		{"mode", func(p *ike.ChildPolicy) { p.Mode = ipsec.Tunnel }, ike.ErrSelectors, ike.ErrMode},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(1)
@@ -241,7 +242,7 @@ func TestChildRefused(t *testing.T) {
 			if len(w.a.Established) != 1 || len(w.a.Failed) != 1 || w.a.Failed[0].Whole || !errors.Is(w.a.Failed[0].Why, tt.want) {
 				t.Fatalf("established %v, failed %v", w.a.Established, w.a.Failed)
 			}
-			if len(w.b.Failed) != 1 || !errors.Is(w.b.Failed[0].Why, tt.want) {
+			if len(w.b.Failed) != 1 || !errors.Is(w.b.Failed[0].Why, tt.theirs) {
 				t.Errorf("b says %v", w.b.Failed)
 			}
 			w.a.Failed, w.b.Failed = nil, nil
@@ -480,6 +481,7 @@ func TestUnderLoss(t *testing.T) {
 // responder does its work once.
 func TestRetransmission(t *testing.T) {
 	w := newWorld(1)
+	w.classic()
 	dropped := map[uint32]int{}
 	w.Mangle = func(from, _ netip.AddrPort, data []byte) []byte {
 		h, err := wire.ParseHeader(data)
@@ -542,6 +544,7 @@ func TestNATDetection(t *testing.T) {
 
 func TestCookieOfAPeer(t *testing.T) {
 	w := newWorld(1)
+	w.classic()
 	cookies := ike.NewCookies(iketest.Rand(1))
 	asked := 0
 	w.b.Responder = func(c ike.MachineConfig) ike.Machine { return &guarded{responder(c), cookies, &asked} }
@@ -574,6 +577,7 @@ func (g *guarded) Handle(now time.Time, ev ike.Event) ([]ike.Effect, error) {
 // TestStates follows an initiator from its birth to its end.
 func TestStates(t *testing.T) {
 	w := newWorld(1)
+	w.classic()
 	m := initiator(w.a.Config(addrB)).(*ikev2.SA)
 	want := func(s ikev2.State) {
 		t.Helper()

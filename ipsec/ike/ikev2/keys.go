@@ -3,10 +3,10 @@ package ikev2
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/xform"
 )
 
@@ -20,8 +20,16 @@ func (k *ikeKeys) wipe() {
 	clear(k.pr)
 }
 
+// skp returns SK_pi or SK_pr.
+func (k *ikeKeys) skp(initiator bool) []byte {
+	if initiator {
+		return k.pi
+	}
+	return k.pr
+}
+
 // checkNonce refuses a peer's nonce that is shorter than half the key of the
-// PRF of an IKE SA (RFC 7296 section 2.10). HMAC's key is as long as its
+// PRF of an IKE SA (RFC 7296 section 2.10). A PRF's key is as long as its
 // output. The absolute bounds, 16 and 256 bytes, stand in package wire.
 func checkNonce(nonce []byte, p ipsec.Proposal) error {
 	t, _ := p.First(ipsec.TypePRF)
@@ -37,18 +45,20 @@ func checkNonce(nonce []byte, p ipsec.Proposal) error {
 
 // firstSeed returns SKEYSEED of a new IKE SA (RFC 7296 section 2.14).
 func firstSeed(prf xform.PRF, ni, nr, shared []byte) []byte {
-	return prf.Sum(slices.Concat(ni, nr), shared)
+	return prf.Sum(prf.SeedKey(ni, nr), shared)
 }
 
 // rekeyedSeed returns SKEYSEED of an IKE SA that replaces another, whose PRF
-// and SK_d these are (RFC 7296 section 2.18).
+// and SK_d these are (RFC 7296 section 2.18), or SKEYSEED(n) after an
+// additional key exchange, with SK_d(n-1) (RFC 9370 section 2.2.2).
 func rekeyedSeed(oldPRF xform.PRF, d, shared, ni, nr []byte) []byte {
 	return oldPRF.Sum(d, shared, ni, nr)
 }
 
 // activate derives all keys of a session from its SKEYSEED, which it wipes,
-// and makes the ciphers. The SPIs and the proposal stand already in it.
-func (ses *session) activate(seed, ni, nr []byte, rand io.Reader) error {
+// and makes the ciphers. The SPIs and the proposal stand already in it. The
+// keys that it had before are wiped.
+func (ses *session) activate(seed, ni, nr []byte, cfg *ike.MachineConfig) error {
 	defer clear(seed)
 	encr, _ := ses.proposal.First(ipsec.TypeEncr)
 	integ, _ := ses.proposal.First(ipsec.TypeInteg)
@@ -68,15 +78,22 @@ func (ses *session) activate(seed, ni, nr []byte, rand io.Reader) error {
 	}
 	d, ai, ar, ei, er, pi, pr := take(np), take(na), take(na), take(ne), take(ne), take(np), take(np)
 	defer func() { clear(ai); clear(ar); clear(ei); clear(er) }()
-	fromI, err := xform.NewIKECipher(encr, integ, ei, ai, rand)
+	fresh := ikeKeys{d: d, pi: pi, pr: pr}
+	fromI, err := xform.NewIKECipher(encr, integ, ei, ai, cfg.Rand)
 	if err != nil {
+		fresh.wipe()
 		return err
 	}
-	fromR, err := xform.NewIKECipher(encr, integ, er, ar, rand)
+	fromR, err := xform.NewIKECipher(encr, integ, er, ar, cfg.Rand)
 	if err != nil {
+		fresh.wipe()
 		return err
 	}
-	ses.keys = ikeKeys{d: d, pi: pi, pr: pr}
+	if cfg.KeyLog != nil {
+		cfg.KeyLog(ike.Secrets{SPIi: ses.spiI, SPIr: ses.spiR, Encr: encr, Integ: integ, SKei: ei, SKer: er, SKai: ai, SKar: ar})
+	}
+	ses.keys.wipe()
+	ses.keys = fresh
 	ses.out, ses.in = fromI, fromR
 	if !ses.initiator {
 		ses.out, ses.in = fromR, fromI
@@ -84,15 +101,16 @@ func (ses *session) activate(seed, ni, nr []byte, rand io.Reader) error {
 	return nil
 }
 
-// childKeys derives the keys of a Child SA (RFC 7296 section 2.17). The
-// shared secret is empty without a key exchange of its own; toR are the keys
-// from the one who began the exchange to the other.
-func childKeys(prf xform.PRF, d, shared, ni, nr []byte, encr, integ ipsec.Transform) (toR, toI ipsec.Keys, err error) {
+// childKeys derives the keys of a Child SA (RFC 7296 section 2.17, RFC 9370
+// section 2.2.4). The seed is the nonces of the exchange, with the secrets of
+// its own key exchanges around them; toR are the keys from the one who began
+// the exchange to the other.
+func childKeys(prf xform.PRF, d, seed []byte, encr, integ ipsec.Transform) (toR, toI ipsec.Keys, err error) {
 	ne, na, err := xform.KeyLens(encr, integ)
 	if err != nil {
 		return toR, toI, err
 	}
-	m := prf.Plus(d, slices.Concat(shared, ni, nr), 2*(ne+na))
+	m := prf.Plus(d, seed, 2*(ne+na))
 	defer clear(m)
 	take := func(n int) []byte {
 		k := slices.Clone(m[:n])

@@ -3,96 +3,31 @@ package ikev2
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"time"
+	"net/netip"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
+	"github.com/ipsecfw/ipsecfw/ipsec/xform"
 )
 
-// task is an exchange that we begin. Only one at a time is under way.
-type task interface {
-	// begin returns the request. A task that has become needless returns ok
-	// as false.
-	begin(s *SA) (x wire.ExchangeType, ps []wire.Payload, ok bool, err error)
-	// end takes the peer's answer, which is authentic.
-	end(s *SA, ses *session, ps []wire.Payload)
-	schedule() ike.Schedule
+// message is a message of the peer that has been opened: it is authentic.
+type message struct {
+	contents
+	payloads      []wire.Payload
+	malformed     error // why it cannot be read, or nil
+	local, remote netip.AddrPort
+	size          int // bytes of its datagrams
+	fragments     int // in which it came, 0 for one piece
 }
 
-// queued is a task that is to begin at a time, or as soon as it can.
-type queued struct {
-	task task
-	at   time.Time
-}
-
-func (s *SA) enqueue(t task) { s.queue = append(s.queue, queued{task: t, at: s.now}) }
-
-// retry is how long an exchange waits that the peer had no time for
-// (RFC 7296 section 2.25). It is not the same for both ends, lest they meet
-// again.
-func (s *SA) retry() time.Duration {
-	d := 500 * time.Millisecond
-	if b, err := s.random(1); err == nil {
-		d += time.Duration(b[0]) * 4 * time.Millisecond
-	}
-	return d
-}
-
-func (s *SA) enqueueLater(t task) {
-	s.queue = append(s.queue, queued{task: t, at: s.now.Add(s.retry())})
-}
-
-// pump begins tasks for as long as no request is under way.
-func (s *SA) pump() {
-	for (s.state == Established || s.state == Closing) && s.cur.pending == nil {
-		i := slices.IndexFunc(s.queue, func(q queued) bool { return !q.at.After(s.now) })
-		if i < 0 {
-			return
-		}
-		t := s.queue[i].task
-		s.queue = slices.Delete(s.queue, i, i+1)
-		x, ps, ok, err := t.begin(s)
-		if err == nil && ok {
-			err = s.request(s.cur, x, ps, t)
-		}
-		if err != nil {
-			s.die(fmt.Errorf("prepare a request: %w", err))
-		}
-	}
-}
-
-// request sends a protected request of a session.
-func (s *SA) request(ses *session, x wire.ExchangeType, ps []wire.Payload, t task) error {
-	data, err := wire.EncodeEncrypted(ses.header(x, ses.nextOut, false), ps, ses.out)
-	if err != nil {
-		return err
-	}
-	s.dispatch(ses, x, data, t)
-	return nil
-}
-
-// dispatch sends a request for the first time.
-func (s *SA) dispatch(ses *session, x wire.ExchangeType, data []byte, t task) {
-	p := &request{id: ses.nextOut, exchange: x, data: data, task: t, schedule: t.schedule(), sends: 1}
-	wait, _ := p.schedule.Wait(1)
-	p.at = s.now.Add(wait)
-	ses.pending = p
-	ses.nextOut++
-	s.send(data)
-}
-
-// respond answers the peer's request with number nextIn, to where it came
-// from (RFC 7296 section 2.11).
-func (s *SA) respond(ses *session, d ike.Datagram, x wire.ExchangeType, ps []wire.Payload) error {
-	data, err := wire.EncodeEncrypted(ses.header(x, ses.nextIn, true), ps, ses.out)
-	if err != nil {
-		return err
-	}
-	ses.answer = data
-	ses.nextIn++
-	s.emit(ike.Send{Local: d.Local, Remote: d.Remote, Data: data})
-	return nil
+// query is a request of the peer. It is answered with respond, at once or
+// when some Work is done; until then it is not processed again.
+type query struct {
+	message
+	ses      *session
+	cipher   xform.IKECipher // that opened it
+	answer   *outgoing       // nil until there is one
+	repeated int             // how often it was sent again
 }
 
 func (s *SA) datagram(d ike.Datagram) error {
@@ -101,17 +36,14 @@ func (s *SA) datagram(d ike.Datagram) error {
 		return err
 	}
 	if h.Major() != wire.Version2>>4 {
-		return fmt.Errorf("%w: major version %d", errIgnored, h.Major())
+		return s.otherVersion(h)
 	}
 	if h.Exchange == wire.IKESAInit {
 		return s.saInit(d, h)
 	}
-	ses := s.cur
-	if s.old.has(h) {
-		ses = s.old
-	}
+	ses := s.session(h)
 	switch {
-	case !ses.has(h) || ses.in == nil:
+	case ses == nil || ses.in == nil:
 		return fmt.Errorf("%w: %s for the SPIs %016x and %016x", errIgnored, h.Exchange, h.SPIi, h.SPIr)
 	case h.Initiator == ses.initiator:
 		return fmt.Errorf("%w: %s that we sent ourselves, or that says so", errIgnored, h.Exchange)
@@ -123,11 +55,11 @@ func (s *SA) datagram(d ike.Datagram) error {
 
 // response takes the answer to our request.
 func (s *SA) response(ses *session, d ike.Datagram, h wire.Header) error {
-	p := ses.pending
-	if p == nil || h.MessageID != p.id || h.Exchange != p.exchange {
+	p := ses.ours.find(h)
+	if p == nil {
 		return fmt.Errorf("%w: response %d of %s, which nobody waits for", errIgnored, h.MessageID, h.Exchange)
 	}
-	if h.FirstPayload != wire.TypeEncrypted {
+	if h.FirstPayload != wire.TypeEncrypted && h.FirstPayload != wire.TypeFragment {
 		_, ps, err := wire.Decode(d.Data)
 		if err != nil {
 			return err
@@ -137,34 +69,82 @@ func (s *SA) response(ses *session, d ike.Datagram, h wire.Header) error {
 			return nil
 		}
 	}
-	ps, err := s.open(ses, d)
-	if err != nil {
+	m, err := s.open(ses, d, h)
+	if m == nil || err != nil {
 		return err
 	}
-	if c, bad := critical(ps); bad {
-		return fmt.Errorf("%w: %s is critical and unknown", errIgnored, c.Kind)
+	s.traceReceived(m, false)
+	s.proved(p, m)
+	ses.ours.done(p)
+	s.authentic(m)
+	if p.small {
+		ses.fragmentSize = least(m.remote.Addr()) // larger ones seem to get lost
 	}
-	ses.pending = nil
-	s.authentic(d, h)
-	p.task.end(s, ses, ps)
+	if c, bad := critical(m.payloads); bad {
+		m.malformed = fmt.Errorf("%s is critical and unknown", c.Kind)
+	}
+	if m.malformed != nil {
+		// The same answer would come again and again (RFC 7296 section 2.21.3).
+		s.giveUp(fmt.Errorf("the peer's answer to %s cannot be read: %w", h.Exchange, m.malformed))
+		return nil
+	}
+	if n, ok := windowOf(m.payloads); ok {
+		ses.ours.size = n
+	}
+	s.inner = m.contents
+	p.task.end(s, ses, m.payloads)
+	if _, fatal := wire.FindNotify(m.payloads, wire.InvalidSyntax); fatal && s.state == Established {
+		s.die(fmt.Errorf("%w: the peer could not read our request of %s", ike.ErrClosed, h.Exchange))
+	}
 	return nil
 }
 
-// open decrypts a message, whose only payload must be an SK payload. The
-// error is a *wire.Error inside of an authentic message, or another one.
-func (s *SA) open(ses *session, d ike.Datagram) ([]wire.Payload, error) {
+// giveUp ends the SA because of a peer that cannot be understood.
+func (s *SA) giveUp(why error) {
+	if s.state == Established {
+		s.close(ike.Close{Reason: why.Error()})
+	} else {
+		s.die(why)
+	}
+}
+
+// open decrypts a message, whose only payload must be an SK or SKF payload.
+// It returns nil for a fragment of a message that has not come as a whole. An
+// error says that the message is not authentic, or of no use.
+func (s *SA) open(ses *session, d ike.Datagram, h wire.Header) (*message, error) {
+	sealed, err := onlyPayload(d)
+	if err != nil {
+		return nil, err
+	}
+	switch sealed := sealed.(type) {
+	case *wire.Fragment:
+		return s.collect(ses, d, h, sealed)
+	case *wire.Encrypted:
+		m := &message{contents: contents{header: h, first: sealed.Inner}, local: d.Local, remote: d.Remote, size: len(d.Data)}
+		if m.plain, err = wire.Unseal(d.Data, sealed.Body, ses.in); err != nil {
+			return nil, err
+		}
+		delete(ses.partial, partialKey{h.Response, h.MessageID})
+		m.read()
+		return m, nil
+	}
+	return nil, fmt.Errorf("%w: the message is not protected", errIgnored)
+}
+
+func onlyPayload(d ike.Datagram) (wire.Payload, error) {
 	_, outer, err := wire.Decode(d.Data)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", errIgnored, err) // not authentic: no *wire.Error
+		return nil, fmt.Errorf("%w: %v", errIgnored, err)
 	}
 	if len(outer) != 1 {
 		return nil, fmt.Errorf("%w: the message is not protected as a whole", errIgnored)
 	}
-	e, ok := outer[0].(*wire.Encrypted)
-	if !ok {
-		return nil, fmt.Errorf("%w: the message is not protected", errIgnored)
-	}
-	return wire.OpenEncrypted(d.Data, e, ses.in)
+	return outer[0], nil
+}
+
+// read reads what was sealed.
+func (m *message) read() {
+	m.payloads, m.malformed = wire.DecodePayloads(m.first, m.plain)
 }
 
 func critical(ps []wire.Payload) (*wire.Unknown, bool) {
@@ -176,77 +156,136 @@ func critical(ps []wire.Payload) (*wire.Unknown, bool) {
 	return nil, false
 }
 
-// authentic notes a sign of life, and where it came from: a peer behind a NAT
-// may have got another port (RFC 7296 section 2.23). Until the peer is
-// authenticated it is the move to port 4500.
-func (s *SA) authentic(d ike.Datagram, h wire.Header) {
-	s.heard = s.now
-	moved := d.Remote != s.remote || d.Local != s.local
-	if !moved || h.Response && s.state != Established {
+// traceReceived tells of a message that was opened.
+func (s *SA) traceReceived(m *message, again bool) {
+	if s.cfg.Trace != nil {
+		s.cfg.Trace(ike.Message{
+			At: s.now, Again: again, Local: m.local, Remote: m.remote,
+			Header: m.header, Payloads: m.payloads, Size: m.size, Fragments: m.fragments,
+		})
+	}
+}
+
+// traceInit tells of a message of IKE_SA_INIT that came.
+func (s *SA) traceInit(d ike.Datagram, h wire.Header, again bool) {
+	if s.cfg.Trace == nil {
 		return
 	}
-	samePeer := d.Remote.Addr() == s.remote.Addr() && d.Local.Addr() == s.local.Addr()
-	if s.peer.NATRemote || s.state == InitAnswered && samePeer {
-		s.local, s.remote = d.Local, d.Remote
-		if s.state == Established {
-			s.emit(ike.Changed{Peer: s.info()})
-		}
+	if _, ps, err := wire.Decode(d.Data); err == nil {
+		s.traceReceived(&message{contents: contents{header: h}, payloads: ps, local: d.Local, remote: d.Remote, size: len(d.Data)}, again)
 	}
 }
 
 // incoming takes a request of the peer.
 func (s *SA) incoming(ses *session, d ike.Datagram, h wire.Header) error {
-	again := ses.answer != nil && h.MessageID == ses.nextIn-1
-	if !again && h.MessageID != ses.nextIn {
-		return fmt.Errorf("%w: request %d, %d is the next", errIgnored, h.MessageID, ses.nextIn)
+	if q := ses.theirs.find(h.MessageID); q != nil {
+		return s.cameAgain(q, d)
 	}
-	if s.state == AuthSent || s.state == InitAnswered && h.Exchange != wire.IKEAuth && !again {
-		return fmt.Errorf("%w: %s before the peer is authenticated", errIgnored, h.Exchange)
+	if !ses.theirs.fits(h.MessageID) {
+		return fmt.Errorf("%w: request %d, %d is the next", errIgnored, h.MessageID, ses.theirs.next)
 	}
-	if s.state == Refused && !again {
-		return fmt.Errorf("%w: %s after authentication failed", errIgnored, h.Exchange)
-	}
-	ps, err := s.open(ses, d)
-	var malformed *wire.Error
-	if err != nil && !errors.As(err, &malformed) {
+	if err := s.welcome(h.Exchange); err != nil {
 		return err
 	}
-	if again {
-		s.emit(ike.Send{Local: d.Local, Remote: d.Remote, Data: ses.answer})
-		return nil
+	m, err := s.open(ses, d, h)
+	if m == nil || err != nil {
+		return err
 	}
-	s.authentic(d, h)
-	switch c, bad := critical(ps); {
-	case malformed != nil:
-		return s.reject(ses, d, h, &wire.Notify{Kind: wire.InvalidSyntax}, malformed)
-	case bad:
-		n := &wire.Notify{Kind: wire.UnsupportedCriticalPayload, Data: []byte{byte(c.Kind)}}
-		return s.reject(ses, d, h, n, fmt.Errorf("%s is critical and unknown", c.Kind))
+	s.traceReceived(m, false)
+	q := &query{message: *m, ses: ses, cipher: ses.in}
+	ses.theirs.take(q)
+	s.authentic(m)
+	if n, ok := windowOf(m.payloads); ok {
+		ses.ours.size = n
 	}
-	var answer []wire.Payload
-	switch h.Exchange {
-	case wire.IKEAuth:
-		if s.state != InitAnswered {
-			return s.reject(ses, d, h, &wire.Notify{Kind: wire.InvalidSyntax}, errors.New("a second IKE_AUTH"))
-		}
-		return s.answerAuth(d, ps)
-	case wire.CreateChildSA:
-		answer, err = s.answerCreate(ses, ps)
-	case wire.Informational:
-		return s.answerInformational(ses, d, ps)
-	default:
-		answer = []wire.Payload{&wire.Notify{Kind: wire.InvalidSyntax}}
+	s.inner = m.contents
+	if err := s.answer(q); err != nil {
+		ses.theirs.forget(q)
+		return err
 	}
+	return nil
+}
+
+// cameAgain repeats our answer to a request. Of one in fragments only the
+// first asks for that (RFC 7383 section 2.6.1).
+func (s *SA) cameAgain(q *query, d ike.Datagram) error {
+	sealed, err := onlyPayload(d)
 	if err != nil {
 		return err
 	}
-	return s.respond(ses, d, h.Exchange, answer)
+	m := &message{contents: contents{header: q.header}, local: d.Local, remote: d.Remote, size: len(d.Data)}
+	var body []byte
+	switch sealed := sealed.(type) {
+	case *wire.Encrypted:
+		body, m.first = sealed.Body, sealed.Inner
+	case *wire.Fragment:
+		if sealed.Number != 1 {
+			return nil
+		}
+		body, m.payloads = sealed.Body, []wire.Payload{sealed}
+	default:
+		return fmt.Errorf("%w: the message is not protected", errIgnored)
+	}
+	if m.plain, err = wire.Unseal(d.Data, body, q.cipher); err != nil {
+		return err
+	}
+	if m.payloads == nil {
+		m.read()
+	}
+	s.traceReceived(m, true)
+	s.repeat(q, d.Local, d.Remote)
+	return nil
+}
+
+// welcome refuses a request that the state does not allow.
+func (s *SA) welcome(x wire.ExchangeType) error {
+	switch s.state {
+	case Established, Closing:
+		return nil
+	case InitAnswered:
+		if x == wire.IKEAuth || x == wire.IKEIntermediate {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s while %s", errIgnored, x, s.state)
+}
+
+// answer answers a request, or begins to. An error is a fault of our own, and
+// the request may come again.
+func (s *SA) answer(q *query) error {
+	switch c, bad := critical(q.payloads); {
+	case q.malformed != nil:
+		return s.reject(q, &wire.Notify{Kind: wire.InvalidSyntax}, q.malformed)
+	case bad:
+		n := &wire.Notify{Kind: wire.UnsupportedCriticalPayload, Data: []byte{byte(c.Kind)}}
+		return s.reject(q, n, fmt.Errorf("%s is critical and unknown", c.Kind))
+	}
+	switch q.header.Exchange {
+	case wire.IKEIntermediate:
+		return s.answerIntermediate(q)
+	case wire.IKEAuth:
+		if s.state != InitAnswered {
+			return s.reject(q, &wire.Notify{Kind: wire.InvalidSyntax}, errors.New("a second IKE_AUTH"))
+		}
+		return s.answerAuth(q)
+	case wire.CreateChildSA:
+		answer, err := s.answerCreate(q)
+		if err != nil {
+			return err
+		}
+		return s.respond(q, answer)
+	case wire.IKEFollowupKE:
+		return s.answerFollowup(q)
+	case wire.Informational:
+		return s.answerInformational(q)
+	}
+	return s.respond(q, []wire.Payload{&wire.Notify{Kind: wire.InvalidSyntax}})
 }
 
 // reject answers a request that cannot be understood. Before the peer is
 // authenticated it ends the SA.
-func (s *SA) reject(ses *session, d ike.Datagram, h wire.Header, n *wire.Notify, why error) error {
-	if err := s.respond(ses, d, h.Exchange, []wire.Payload{n}); err != nil {
+func (s *SA) reject(q *query, n *wire.Notify, why error) error {
+	if err := s.respond(q, []wire.Payload{n}); err != nil {
 		return err
 	}
 	if s.state == InitAnswered {

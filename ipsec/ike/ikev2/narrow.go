@@ -78,32 +78,49 @@ func (o childOffer) mode() ipsec.Mode {
 // that the peer wants to send, whose selectors come first, goes before one
 // that would narrow it away. A replacement belongs to the rule, and must not
 // leave the selectors, of what it replaces. None goes to a peer that has not
-// proved what the rule asks for.
-func (s *SA) choose(o childOffer, replaced *child) (*child, ipsec.Proposal, error) {
-	why := fmt.Errorf("%w: no rule covers them", ike.ErrSelectors)
-	wanted := ""
-	hint := "make the rules of both ends mirror each other in mode, addresses, ports and proposals"
+// proved what the rule asks for. More says that another rule would take what
+// this one narrows away (ADDITIONAL_TS_POSSIBLE, RFC 7296 section 2.9).
+func (s *SA) choose(o childOffer, replaced *child) (c *child, chosen ipsec.Proposal, more bool, err error) {
+	step := wire.CreateChildSA
+	if o.first {
+		step = wire.IKEAuth
+	}
+	why := &ike.NegotiationError{
+		Step: step.String(), Peer: s.remote.String(), Identity: s.peer.RemoteID,
+		Err:    fmt.Errorf("%w: no rule covers them", ike.ErrSelectors),
+		Theirs: ike.Terms{Proposals: o.proposals, Local: o.local, Remote: o.remote, Mode: o.mode()},
+		Hint:   "make the rules of both ends mirror each other in mode, addresses, ports and proposals",
+	}
+	// refuse keeps the reason of the rule that came closest to an agreement.
+	best := 0
+	refuse := func(how int, err error, ours ike.Terms) {
+		if how > best {
+			best, why.Err, why.Ours = how, err, ours
+		}
+	}
+	rules := s.candidates(o, replaced)
 	for _, partial := range []bool{false, true} {
-		for _, p := range s.candidates(o, replaced) {
-			if p.Mode != o.mode() {
-				why = fmt.Errorf("%w: the peer asks for %s mode, the rule %q for %s mode", ike.ErrSelectors, o.mode(), p.Name, p.Mode)
+		for _, p := range rules {
+			ours := ike.Terms{Local: p.Local, Remote: p.Remote, Mode: p.Mode}
+			boundL, boundR := s.bounds(p)
+			local, remote := narrow(o.local, boundL), narrow(o.remote, boundR)
+			if len(local) == 0 || len(remote) == 0 {
 				continue
 			}
-			local, remote := s.bounds(p)
-			local, remote = narrow(o.local, local), narrow(o.remote, remote)
-			if len(local) == 0 || len(remote) == 0 {
+			if p.Mode != o.mode() {
+				refuse(1, fmt.Errorf("%w: the peer asks for %s mode, the rule %q for %s mode", ike.ErrMode, o.mode(), p.Name, p.Mode), ours)
 				continue
 			}
 			if !partial && !(within(o.local[:1], local) && within(o.remote[:1], remote)) {
 				continue
 			}
 			if err := s.entitled(p); err != nil {
-				why, hint = err, hintSameAuth
+				refuse(2, err, ike.Terms{})
 				continue
 			}
 			if replaced != nil {
 				if err := s.inForce(p, local, remote); err != nil {
-					why = err
+					refuse(3, err, ike.Terms{})
 					continue
 				}
 			}
@@ -113,22 +130,32 @@ func (s *SA) choose(o childOffer, replaced *child) (*child, ipsec.Proposal, erro
 			}
 			chosen, ok := ike.SelectProposal(proposals, o.proposals, o.group)
 			if !ok {
-				why = fmt.Errorf("%w for the rule %q", ike.ErrNoProposal, p.Name)
-				wanted = ike.Proposals(proposals)
+				refuse(4, fmt.Errorf("%w for the rule %q", ike.ErrNoProposal, p.Name), ike.Terms{Proposals: proposals})
 				continue
 			}
-			return &child{policy: p, local: local, remote: remote}, chosen, nil
+			c := &child{policy: p, local: local, remote: remote}
+			return c, chosen, replaced == nil && s.wouldTakeMore(o, rules, c), nil
 		}
 	}
-	step := wire.CreateChildSA
-	if o.first {
-		step = wire.IKEAuth
+	switch best {
+	case 1:
+		why.Cause, why.Hint = ike.CauseMode, "make both ends want the same mode, transport or tunnel"
+	case 2:
+		why.Hint, why.Side = hintSameAuth, ike.ThisSide
+	case 3, 4:
+		why.Hint = ""
 	}
-	return nil, ipsec.Proposal{}, &ike.NegotiationError{
-		Step: step.String(), Peer: s.remote.String(), Err: why, Wanted: wanted,
-		Offered: fmt.Sprintf("%s for %v to %v", ike.Proposals(o.proposals), o.remote, o.local),
-		Hint:    hint,
-	}
+	return nil, ipsec.Proposal{}, false, why
+}
+
+// wouldTakeMore reports whether one of the rules covers a part of an offer that
+// a Child SA does not.
+func (s *SA) wouldTakeMore(o childOffer, rules []ike.ChildPolicy, c *child) bool {
+	return slices.ContainsFunc(rules, func(p ike.ChildPolicy) bool {
+		boundL, boundR := s.bounds(p)
+		local, remote := narrow(o.local, boundL), narrow(o.remote, boundR)
+		return p.Mode == o.mode() && len(local) > 0 && len(remote) > 0 && !(within(local, c.local) && within(remote, c.remote))
+	})
 }
 
 // candidates returns the rules that may accept an offer.

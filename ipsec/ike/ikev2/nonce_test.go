@@ -88,6 +88,11 @@ func established(t *testing.T) (p *pair, a, b *SA) {
 	return p, p.a.Machines[0].(*SA), p.b.Machines[0].(*SA)
 }
 
+// queryOf is a request of the peer with these payloads.
+func queryOf(ses *session, ps []wire.Payload) *query {
+	return &query{ses: ses, message: message{payloads: ps}}
+}
+
 // TestShortNonceLater has a peer that is authenticated and saves on nonces.
 func TestShortNonceLater(t *testing.T) {
 	_, a, b := established(t)
@@ -95,7 +100,7 @@ func TestShortNonceLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, err := b.answerCreate(b.cur, r.payloads())
+	good, err := b.answerCreate(queryOf(b.cur, r.payloads()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,13 +121,13 @@ func TestShortNonceLater(t *testing.T) {
 	for name, ps := range map[string][]wire.Payload{"Child SA": short.payloads(), "IKE SA": ps} {
 		n, _ := wire.Find[*wire.Nonce](ps)
 		n.Data = n.Data[:31]
-		answer, err := b.answerCreate(b.cur, ps)
+		answer, err := b.answerCreate(queryOf(b.cur, ps))
 		if _, refused := wire.FindNotify(answer, wire.InvalidSyntax); err != nil || !refused {
 			t.Errorf("%s: the answer to a short nonce is %v, %v", name, answer, err)
 		}
 	}
 	for n := range 32 {
-		if _, err := rekey.complete(a, a.cur, []wire.Payload{
+		if _, err := rekey.complete(a.cur, []wire.Payload{
 			&wire.SA{Proposals: []ipsec.Proposal{rekey.offered[0]}}, &wire.KE{Group: rekey.group, Data: rekey.key.Public()}, &wire.Nonce{Data: make([]byte, n)},
 		}); err == nil {
 			t.Errorf("takes a nonce of %d bytes for a new IKE SA", n)

@@ -165,6 +165,7 @@ func TestPFS(t *testing.T) {
 // IKE_AUTH speaks of no groups, and brings no key exchange for its Child SA.
 func TestNoGroupsInAuth(t *testing.T) {
 	w := newPair()
+	w.a.Policy.Proposals = []ipsec.Proposal{suiteByHand()}
 	rule := withGroups(ipsec.GroupX25519, ipsec.GroupP256)
 	w.b.Children = []ike.ChildPolicy{rule}
 	said := w.watch(t)

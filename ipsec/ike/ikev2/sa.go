@@ -1,5 +1,4 @@
-// Package ikev2 is the exchanges of IKEv2 (RFC 7296): one file for each, over
-// a window of one request in each direction.
+// Package ikev2 is the exchanges of IKEv2 (RFC 7296), one file for each.
 //
 // The package is pure. An SA is told what happened and says what to do; it
 // starts nothing, waits for nothing, and reads no clock.
@@ -9,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
 )
 
 // SA is one IKE SA with its Child SAs. It implements ike.Machine.
@@ -23,21 +24,35 @@ type SA struct {
 	state   State
 	now     time.Time    // of the event in hand
 	effects []ike.Effect // of the event in hand
+	inner   contents     // of the message in hand
+	trial   trial        // of a place that the peer may have moved to
 
 	local, remote netip.AddrPort
-	cur, old      *session
-	start         *start // until established
+	cur           *session
+	rival         *session      // that the peer has made to replace cur, while we were about to do so
+	former        []*session    // that were replaced, or made in vain, and not deleted yet
+	unfinished    []*unfinished // SAs that the peer has begun to make
+	start         *start        // until established
+	job           job           // likewise
 	queue         []queued
 	children      []*child
 	peer          ike.PeerInfo
-	proof         ike.Proof // by which the peer authenticated
-	udp           bool      // ESP travels in UDP
-	made          int       // Child SAs that came about, replacements not counted
+	proof         ike.Proof   // by which the peer authenticated
+	udp           bool        // ESP travels in UDP
+	made          int         // Child SAs that came about, replacements not counted
+	stillborn     []ipsec.SPI // of Child SAs that the peer deleted before we heard of them
 
-	until  time.Time // the end of InitSent without any answer, of InitAnswered or of Refused
+	until  time.Time // when what is before the peer is authenticated, or Refused, takes too long
 	heard  time.Time // when the peer last proved to be there
 	probed time.Time // when a hint last made us ask
 	renew  time.Time // when the IKE SA is to be rekeyed, or zero
+	reauth reauth
+
+	looked    time.Time // when the Child SAs' packets were last looked at
+	sending   bool      // packets had left then
+	unheard   time.Time // since when packets have left and none come, or zero
+	busySince time.Time // since when the peer has had no time for what we ask, or zero
+	began     bool      // this end sent the first IKE_SA_INIT
 }
 
 var _ ike.Machine = (*SA)(nil)
@@ -45,6 +60,7 @@ var _ ike.Machine = (*SA)(nil)
 // NewInitiator returns a machine whose first Acquire starts an IKE SA.
 func NewInitiator(cfg ike.MachineConfig) *SA {
 	s := newSA(cfg)
+	s.began = true
 	s.start.untried = slices.Clone(cfg.Policy.Auth)
 	return s
 }
@@ -76,7 +92,7 @@ func (s *SA) Handle(now time.Time, ev ike.Event) ([]ike.Effect, error) {
 	s.pump()
 	s.retire()
 	effects := s.effects
-	s.effects = nil
+	s.effects, s.inner = nil, contents{}
 	return effects, err
 }
 
@@ -91,12 +107,16 @@ func (s *SA) handle(ev ike.Event) error {
 		s.acquire(ev)
 	case ike.Tick:
 		s.tick()
+	case ike.Done:
+		return s.done(ev)
 	case ike.Probe:
 		s.hint()
 	case ike.RekeyChild:
 		if c := s.find(byIn(ev.InSPI)); c != nil {
 			s.rekeyChild(c)
 		}
+	case ike.RekeyIKE:
+		s.rekeyIKE()
 	case ike.DeleteChild:
 		s.deleteChild(ev.InSPI, "deleted on request")
 	case ike.Close:
@@ -116,7 +136,7 @@ func (s *SA) acquire(a ike.Acquire) {
 	case Idle:
 		s.start.acquire = a
 		s.begin()
-	case InitSent, AuthSent, InitAnswered, Established:
+	case InitSent, Intermediate, Proving, AuthSent, InitAnswered, Verifying, Established:
 		s.enqueue(&createChild{acquire: a})
 	default:
 		s.emit(ike.Failed{Policy: a.Child.Name, Why: fmt.Errorf("%w: %s", ike.ErrClosed, s.state)})
@@ -133,26 +153,30 @@ func (s *SA) Deadline() (at time.Time, ok bool) {
 			at, ok = t, true
 		}
 	}
-	for _, ses := range []*session{s.cur, s.old} {
-		if ses != nil {
-			want(ses.expire)
-			if ses.pending != nil {
-				want(ses.pending.at)
-			}
+	for ses := range s.sessions() {
+		want(ses.expire)
+		for _, p := range ses.ours.pending {
+			want(p.at)
 		}
 	}
 	want(s.until)
 	if s.state == Established {
 		want(s.renew)
+		want(s.reauth.begin)
+		want(s.reauth.end)
+		want(s.lookAt())
+		for _, u := range s.unfinished {
+			want(u.until)
+		}
 		for _, c := range s.children {
 			want(c.rekey)
 			want(c.end)
 		}
-		if s.cur.pending == nil {
+		if s.cur.ours.idle() && !s.questioning(false) {
 			want(s.heard.Add(s.cfg.Policy.Liveness))
-			for _, q := range s.queue {
-				want(q.at)
-			}
+		}
+		if i := s.ready(); i >= 0 {
+			want(s.queue[i].at)
 		}
 	}
 	return at, ok
@@ -163,23 +187,20 @@ func (s *SA) due(t time.Time) bool { return !t.IsZero() && !t.After(s.now) }
 
 func (s *SA) tick() {
 	if s.due(s.until) {
-		switch s.state {
-		case Refused:
-			s.finish("authentication failed")
-		case InitSent:
-			s.unanswered(s.cur.pending)
-		default:
-			s.die(fmt.Errorf("%w with IKE_AUTH", ike.ErrNoAnswer))
-		}
+		s.overdue()
 		return
 	}
-	for _, ses := range []*session{s.old, s.cur} {
-		if ses != nil && ses.pending != nil && s.due(ses.pending.at) {
-			s.again(ses)
+	for _, ses := range slices.Collect(s.sessions()) {
+		for _, p := range slices.Clone(ses.ours.pending) {
+			if s.due(p.at) && s.state != Closed {
+				s.again(ses, p)
+			}
 		}
 	}
-	if s.old != nil && s.due(s.old.expire) {
-		s.dropOld()
+	for _, ses := range slices.Clone(s.former) {
+		if s.due(ses.expire) {
+			s.drop(ses)
+		}
 	}
 	if s.state != Established {
 		return
@@ -187,36 +208,23 @@ func (s *SA) tick() {
 	for _, c := range slices.Clone(s.children) {
 		s.age(c)
 	}
+	s.giveUpUnfinished()
 	if s.due(s.renew) {
-		s.renew = time.Time{}
-		s.enqueue(&rekeyIKE{of: s.cur})
+		s.rekeyIKE()
 	}
-	if s.cur.pending == nil && s.due(s.heard.Add(s.cfg.Policy.Liveness)) {
-		s.enqueue(&liveness{})
+	if s.due(s.lookAt()) {
+		s.look()
 	}
-}
-
-// again sends a pending request once more, or gives up.
-func (s *SA) again(ses *session) {
-	p := ses.pending
-	wait, ok := p.schedule.Wait(p.sends + 1)
-	if ok {
-		p.sends++
-		p.at = s.now.Add(wait)
-		s.send(p.data)
-		return
+	if s.cur.ours.idle() && s.due(s.heard.Add(s.cfg.Policy.Liveness)) && !s.questioning(false) {
+		s.enqueue(&liveness{patience: ike.Patient, idle: true})
 	}
-	if ses == s.old {
-		s.dropOld()
-		return
-	}
-	s.unanswered(p)
+	s.tickReauth()
 }
 
 // unanswered ends the SA because of a request that came to nothing.
 func (s *SA) unanswered(p *request) {
 	why := &ike.NegotiationError{
-		Step: p.exchange.String(), Peer: s.remote.String(),
+		Step: p.header.Exchange.String(), Peer: s.remote.String(),
 		Err: fmt.Errorf("%w: %d requests in vain", ike.ErrNoAnswer, p.sends),
 	}
 	if s.state == InitSent {
@@ -262,9 +270,11 @@ func (s *SA) waiting() (rules []string) {
 	if s.start != nil && s.start.acquire.Child.Name != "" {
 		rules = append(rules, s.start.acquire.Child.Name)
 	}
-	if s.cur != nil && s.cur.pending != nil {
-		if c, ok := s.cur.pending.task.(*createChild); ok && c.old == nil {
-			rules = append(rules, c.acquire.Child.Name)
+	if s.cur != nil {
+		for _, p := range s.cur.ours.pending {
+			if c, ok := p.task.(*createChild); ok && c.old == nil {
+				rules = append(rules, c.acquire.Child.Name)
+			}
 		}
 	}
 	for _, q := range s.queue {
@@ -277,26 +287,47 @@ func (s *SA) waiting() (rules []string) {
 
 // release takes all Child SAs out of the data path and wipes the keys.
 func (s *SA) release(reason string) {
-	for _, c := range s.children {
-		s.emit(ike.RemoveChild{InSPI: c.in, Reason: reason})
+	for len(s.children) > 0 {
+		s.remove(s.children[0], reason)
 	}
-	s.children, s.queue = nil, nil
+	s.clearQueue()
+	s.abandon(func(*unfinished) bool { return true })
 	s.until = time.Time{}
-	s.cur.wipe()
-	s.old.wipe()
-	s.old = nil
+	s.start.forget()
+	for ses := range s.sessions() {
+		ses.wipe()
+	}
+	s.rival, s.former = nil, nil
 }
 
-func (s *SA) dropOld() {
-	s.old.wipe()
-	s.old = nil
+// sessions iterates over all sessions on which the peer may speak to us.
+func (s *SA) sessions() iter.Seq[*session] {
+	return func(yield func(*session) bool) {
+		for _, ses := range s.former {
+			if !yield(ses) {
+				return
+			}
+		}
+		if s.rival != nil && !yield(s.rival) {
+			return
+		}
+		if s.cur != nil {
+			yield(s.cur)
+		}
+	}
+}
+
+// session returns the one that a message belongs to, or nil.
+func (s *SA) session(h wire.Header) *session {
+	for ses := range s.sessions() {
+		if ses.has(h) {
+			return ses
+		}
+	}
+	return nil
 }
 
 func (s *SA) emit(e ike.Effect) { s.effects = append(s.effects, e) }
-
-func (s *SA) send(data []byte) {
-	s.emit(ike.Send{Local: s.local, Remote: s.remote, Data: data})
-}
 
 // random returns n fresh bytes.
 func (s *SA) random(n int) ([]byte, error) {
@@ -324,6 +355,7 @@ func (s *SA) info() ike.PeerInfo {
 	p.SPIi, p.SPIr, p.Initiator = s.cur.spiI, s.cur.spiR, s.cur.initiator
 	p.Local, p.Remote = s.local, s.remote
 	p.Proposal = s.cur.proposal
+	p.Fragmentation, p.Window = s.cur.fragmentSize > 0, max(1, s.cur.ours.size)
 	p.Proposal.Transforms = slices.Clone(s.cur.proposal.Transforms)
 	return p
 }

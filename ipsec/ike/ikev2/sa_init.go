@@ -14,27 +14,40 @@ import (
 	"github.com/ipsecfw/ipsecfw/ipsec/xform"
 )
 
-// start is what only the first two exchanges need.
+// start is what is needed only until the peer is authenticated.
 type start struct {
 	forced bool // we pretend to be behind a NAT
 
 	// The initiator's.
 	acquire ike.Acquire
 	untried []ike.AuthMethod // those that may still be used, in order
-	refused []error          // why those that were tried did not do
+	tried   []error          // why those that were tried did not do
 	offered []ipsec.Proposal
+	group   uint16
+	key     xform.PrivateKey // until the peer's half has come
 	cookie  []byte
 	restart int   // how often IKE_SA_INIT was changed and begun again
 	spoke   bool  // something came in answer to IKE_SA_INIT
 	trouble error // with an answer that was of no use
+	refusal error // that the peer wants no IKE SA with us, or somebody who says so
 
 	// Of both.
-	group             uint16
-	key               xform.PrivateKey
 	ni, nr            []byte
-	request, response []byte          // IKE_SA_INIT as it was sent
-	hashes            []ike.HashAlgo  // the peer's
-	requests          []*wire.CertReq // the peer's
+	request, response []byte   // IKE_SA_INIT as it was sent
+	exchanges         []uint16 // the methods of the additional key exchanges to come, in order
+	intAuth           intAuth
+	hashes            []ike.HashAlgo   // the peer's
+	requests          ike.CertRequests // the peer's
+	usePPK            bool             // both ends said USE_PPK
+	ppk               withPPK
+}
+
+// forget wipes what is secret in it.
+func (st *start) forget() {
+	if st != nil {
+		st.key = nil
+		st.ppk.wipe()
+	}
 }
 
 const (
@@ -47,20 +60,16 @@ const (
 // attempt, with another authentication method, begins anew.
 func (s *SA) begin() {
 	st := s.start
+	*st = start{acquire: st.acquire, untried: st.untried, tried: st.tried, spoke: st.spoke}
 	s.local, s.remote = s.cfg.Local, s.cfg.Remote
-	s.udp = false
+	s.peer, s.udp = ike.PeerInfo{}, false
 	st.forced = s.cfg.Policy.ForceUDP || st.acquire.Child.ForceUDP
 	st.offered = ike.Offer(s.cfg.Policy.Proposals, nil)
-	st.cookie, st.restart, st.trouble = nil, 0, nil
-	st.hashes, st.requests = nil, nil
-	var err error
-	if len(st.untried) == 0 {
-		s.die(&ike.NegotiationError{
-			Step: wire.IKESAInit.String(), Peer: s.remote.String(),
-			Err: errors.New("the policy has no authentication method"), Hint: "give the rule a certificate or a preshared key",
-		})
+	if err := s.able(); err != nil {
+		s.die(err)
 		return
 	}
+	var err error
 	if st.ni, err = s.random(nonceLen); err == nil {
 		s.cur = &session{initiator: true, spiI: s.cfg.NewIKESPI()}
 		g, _ := st.offered[0].First(ipsec.TypeGroup)
@@ -77,13 +86,29 @@ func (s *SA) begin() {
 	}
 }
 
+// able checks that the policy lets us begin at all.
+func (s *SA) able() error {
+	e := &ike.NegotiationError{Step: wire.IKESAInit.String(), Peer: s.remote.String(), Side: ike.ThisSide}
+	switch p := &s.cfg.Policy; {
+	case len(s.start.untried) == 0:
+		e.Err = fmt.Errorf("%w: %w: the rule has none", ike.ErrAuthentication, ike.ErrNoMethod)
+		e.Hint = `give the rule a certificate, a raw-key or a preshared-key under "authentication"`
+	case p.PPKRequired && len(p.PPKs) == 0:
+		e.Err = errPPKMissing
+		e.Hint = hintPPKKey
+	default:
+		return nil
+	}
+	return e
+}
+
 func (s *SA) chooseGroup(group uint16) (err error) {
 	s.start.group = group
 	s.start.key, err = xform.GenerateKey(group, s.cfg.Rand)
 	return err
 }
 
-// HDR, [N(COOKIE)], SAi1, KEi, Ni, N(NAT_DETECTION…), N(SIGNATURE_HASH_ALGORITHMS) -->
+// HDR, [N(COOKIE)], SAi1, KEi, Ni, N(NAT_DETECTION…), N(…_SUPPORTED)… -->
 func (s *SA) sendInit() error {
 	st := s.start
 	var ps []wire.Payload
@@ -95,14 +120,15 @@ func (s *SA) sendInit() error {
 		&wire.KE{Group: st.group, Data: st.key.Public()},
 		&wire.Nonce{Data: st.ni})
 	ps = append(ps, natNotifies(s.cur.spiI, 0, s.local, s.remote, st.forced)...)
-	ps = append(ps, &wire.Notify{Kind: wire.SignatureHashAlgorithms, Data: ike.OurHashes()})
-	data, err := wire.Encode(s.cur.header(wire.IKESAInit, 0, false), ps)
+	ps = append(ps, s.extensions(true, nil)...)
+	h := s.cur.header(wire.IKESAInit, 0, false)
+	data, err := wire.Encode(h, ps)
 	if err != nil {
 		return err
 	}
 	st.request = data
-	s.cur.nextOut = 0
-	s.dispatch(s.cur, wire.IKESAInit, data, initiating{})
+	s.cur.ours = outWindow{}
+	s.dispatch(s.cur, inClear(h, data), initiating{})
 	return nil
 }
 
@@ -119,8 +145,9 @@ func (initiating) schedule() ike.Schedule            { return ike.Patient }
 // saInit takes a message of IKE_SA_INIT, a request or a response.
 func (s *SA) saInit(d ike.Datagram, h wire.Header) error {
 	switch {
-	case s.state == InitSent && h.Response && !h.Initiator && h.SPIi == s.cur.spiI && h.MessageID == 0:
-		s.start.spoke, s.until = true, time.Time{} // whatever it says
+	case s.answers(h):
+		s.hear()
+		s.traceInit(d, h, false)
 		_, ps, err := wire.Decode(d.Data)
 		if err != nil {
 			return err
@@ -137,21 +164,54 @@ func (s *SA) saInit(d ike.Datagram, h wire.Header) error {
 		}
 		return nil
 	case s.state == Idle && !h.Response && h.Initiator && h.SPIr == 0 && h.SPIi != 0 && h.MessageID == 0:
+		s.traceInit(d, h, false)
 		_, ps, err := wire.Decode(d.Data)
 		if err != nil {
 			return err
 		}
 		return s.answerInit(d, h, ps)
 	case s.state == InitAnswered && !h.Response && bytes.Equal(d.Data, s.start.request):
-		s.emit(ike.Send{Local: d.Local, Remote: d.Remote, Data: s.start.response})
+		s.repeatInit(d, h)
 		return nil
 	}
 	return fmt.Errorf("%w: %s while %s", errIgnored, h.Exchange, s.state)
 }
 
+// answers reports whether a message is, or pretends to be, the answer to our
+// IKE_SA_INIT.
+func (s *SA) answers(h wire.Header) bool {
+	return s.state == InitSent && h.Response && !h.Initiator && h.SPIi == s.cur.spiI && h.MessageID == 0
+}
+
+// hear notes that the peer speaks IKE, whatever it says.
+func (s *SA) hear() {
+	s.start.spoke = true
+	if s.start.refusal == nil {
+		s.until = time.Time{}
+	}
+}
+
+// otherVersion takes a message of another major version. A peer that answers
+// our IKE_SA_INIT with one speaks IKE, and not ours (RFC 7296 section 2.5).
+func (s *SA) otherVersion(h wire.Header) error {
+	err := fmt.Errorf("%w: major version %d", errIgnored, h.Major())
+	if s.state == InitSent && h.SPIi == s.cur.spiI {
+		s.hear()
+		s.reconsider(s.versionError(fmt.Errorf("%w: it answers with version %d of IKE", ike.ErrRefused, h.Major())))
+	}
+	return err
+}
+
+func (s *SA) versionError(err error) error {
+	return &ike.NegotiationError{
+		Step: wire.IKESAInit.String(), Peer: s.remote.String(), Err: err,
+		Hint: "let the peer speak version 2 of IKE", Side: ike.PeerSide,
+	}
+}
+
 // initRefusal deals with an answer that is no agreement: the peer wants its
 // cookie back, or another group, or nothing to do with us. Nobody vouches for
-// it, but whoever could forge it could as well drop the good answer.
+// it.
 func (s *SA) initRefusal(ps []wire.Payload) (done bool) {
 	st := s.start
 	again := func() bool {
@@ -159,38 +219,61 @@ func (s *SA) initRefusal(ps []wire.Payload) (done bool) {
 			st.trouble = errors.New("the peer asks for another IKE_SA_INIT time and again")
 			return true
 		}
+		st.refusal, s.until = nil, time.Time{}
 		if err := s.sendInit(); err != nil {
 			s.die(err)
 		}
 		return true
 	}
 	if n, ok := wire.FindNotify(ps, wire.Cookie); ok && len(n.Data) > 0 && len(n.Data) <= 64 {
+		// The rest of the message stays, the SPI and the nonce among it
+		// (RFC 7296 section 2.6).
 		st.cookie = bytes.Clone(n.Data)
 		return again()
 	}
 	if n, ok := wire.FindNotify(ps, wire.InvalidKEPayload); ok && len(n.Data) == 2 {
 		g := binary.BigEndian.Uint16(n.Data)
 		if g == st.group || !offersGroup(st.offered, g) {
-			st.trouble = fmt.Errorf("the peer asks for the group %s, which it was not offered anew", ipsec.Transform{Type: ipsec.TypeGroup, ID: g})
+			st.trouble = fmt.Errorf("the peer asks for the group %s, which it was not offered anew", groupName(g))
 			return true
 		}
 		if err := s.chooseGroup(g); err != nil {
 			s.die(err)
 			return true
 		}
+		// A cookie may be good for the other group too, and if it is not, the
+		// peer gives another one (section 2.6.1).
 		return again()
 	}
-	if n, ok := firstError(ps); ok {
-		e := &ike.NegotiationError{Step: wire.IKESAInit.String(), Peer: s.remote.String(), Err: fmt.Errorf("%w: %s", ike.ErrRefused, n.Kind)}
-		if n.Kind == wire.NoProposalChosen {
-			e.Err = fmt.Errorf("%w: the peer answered %s", ike.ErrNoProposal, n.Kind)
-			e.Offered = ike.Proposals(st.offered)
-			e.Hint = "make both ends accept one IKE proposal"
-		}
-		s.die(e)
+	n, ok := firstError(ps)
+	if !ok {
+		return false
+	}
+	e := &ike.NegotiationError{Step: wire.IKESAInit.String(), Peer: s.remote.String(), Err: fmt.Errorf("%w: %s", ike.ErrRefused, n.Kind)}
+	switch n.Kind {
+	case wire.NoProposalChosen:
+		e.Err = fmt.Errorf("%w: the peer answered %s", ike.ErrNoProposal, n.Kind)
+		e.Ours.Proposals = st.offered
+	case wire.InvalidMajorVersion:
+		s.reconsider(s.versionError(e.Err))
 		return true
 	}
-	return false
+	s.reconsider(e)
+	return true
+}
+
+// reconsider remembers why the peer wants no IKE SA with us. Whoever can forge
+// that need not be able to keep the peer's own answer from us, which therefore
+// gets a moment to arrive (RFC 7296 section 2.21.1). The request is not sent
+// again meanwhile: an honest peer would only refuse it again.
+func (s *SA) reconsider(why error) {
+	if s.start.refusal != nil {
+		return
+	}
+	s.start.refusal, s.until = why, s.now.Add(ike.Patient.First)
+	for _, p := range s.cur.ours.pending {
+		p.at = time.Time{}
+	}
 }
 
 func offersGroup(ps []ipsec.Proposal, g uint16) bool {
@@ -209,7 +292,7 @@ func firstError(ps []wire.Payload) (*wire.Notify, bool) {
 	return nil, false
 }
 
-// <-- HDR, SAr1, KEr, Nr, N(NAT_DETECTION…), N(SIGNATURE_HASH_ALGORITHMS), [CERTREQ]
+// <-- HDR, SAr1, KEr, Nr, N(NAT_DETECTION…), N(…_SUPPORTED)…, [CERTREQ]
 //
 // An error leaves everything as it was.
 func (s *SA) initAnswer(d ike.Datagram, h wire.Header, ps []wire.Payload) error {
@@ -228,39 +311,38 @@ func (s *SA) initAnswer(d ike.Datagram, h wire.Header, ps []wire.Payload) error 
 	if g, _ := chosen.First(ipsec.TypeGroup); ke.Group != g.ID || ke.Group != st.group {
 		return fmt.Errorf("%w: the peer chose the group %s, but its key exchange is of group %d and ours of %d", ike.ErrNoProposal, g, ke.Group, st.group)
 	}
+	exchanges := additional(chosen)
+	if _, ok := wire.FindNotify(ps, wire.IntermediateSupported); !ok && len(exchanges) > 0 {
+		return fmt.Errorf("%w: the peer chose %s without support for IKE_INTERMEDIATE", ike.ErrNoProposal, chosen)
+	}
 	if err := checkNonce(nonce.Data, chosen); err != nil {
 		return err
 	}
-	ses := &session{initiator: true, spiI: s.cur.spiI, spiR: h.SPIr, proposal: chosen, nextOut: 1}
-	if err := ses.agree(st.key, ke.Data, st.ni, nonce.Data, s); err != nil {
+	_, usesPPK := wire.FindNotify(ps, wire.UsePPK)
+	if err := s.offerPPK(usesPPK); err != nil {
+		s.reconsider(&ike.NegotiationError{
+			Step: wire.IKESAInit.String(), Peer: s.remote.String(), Err: err, Hint: hintPPKPeer, Side: ike.PeerSide,
+		})
 		return err
 	}
-	st.nr = bytes.Clone(nonce.Data)
-	st.response = d.Data
-	s.notePeer(ps)
+	ses := &session{initiator: true, spiI: s.cur.spiI, spiR: h.SPIr, proposal: chosen, ours: outWindow{next: 1}}
+	shared, err := st.key.Shared(ke.Data)
+	if err != nil {
+		return err
+	}
+	defer clear(shared)
+	if err := ses.agree(shared, st.ni, nonce.Data, s); err != nil {
+		return err
+	}
+	st.key, st.exchanges = nil, exchanges
+	st.nr, st.response = bytes.Clone(nonce.Data), d.Data
+	st.refusal, s.until = nil, time.Time{}
+	s.noteExtensions(ps, ses)
 	s.noteNAT(ps, ses, d.Local, d.Remote)
 	s.cur = ses
 	s.float()
-	s.transition(AuthSent)
-	s.sendAuth()
+	s.proceed()
 	return nil
-}
-
-// notePeer remembers what the peer's IKE_SA_INIT says about authentication.
-func (s *SA) notePeer(ps []wire.Payload) {
-	if n, ok := wire.FindNotify(ps, wire.SignatureHashAlgorithms); ok {
-		s.start.hashes = ike.ParseHashes(n.Data)
-	}
-	s.start.requests = append(s.start.requests, certRequests(ps)...)
-}
-
-func certRequests(ps []wire.Payload) (out []*wire.CertReq) {
-	for _, p := range ps {
-		if r, ok := p.(*wire.CertReq); ok {
-			out = append(out, r)
-		}
-	}
-	return out
 }
 
 func initPayloads(ps []wire.Payload) (*wire.SA, *wire.KE, *wire.Nonce, error) {
@@ -271,106 +353,4 @@ func initPayloads(ps []wire.Payload) (*wire.SA, *wire.KE, *wire.Nonce, error) {
 		return nil, nil, nil, fmt.Errorf("%w: IKE_SA_INIT without SA, KE or Nonce", errIgnored)
 	}
 	return sa, ke, nonce, nil
-}
-
-// agree finishes the key exchange of a first session and derives its keys.
-func (ses *session) agree(key xform.PrivateKey, peer, ni, nr []byte, s *SA) error {
-	prf, _ := ses.proposal.First(ipsec.TypePRF)
-	var err error
-	if ses.prf, err = xform.NewPRF(prf.ID); err != nil {
-		return err
-	}
-	shared, err := key.Shared(peer)
-	if err != nil {
-		return err
-	}
-	defer clear(shared)
-	return ses.activate(firstSeed(ses.prf, ni, nr, shared), ni, nr, s.cfg.Rand)
-}
-
-// answerInit is the responder's side. Whatever it refuses leaves no state
-// behind: the SA closes, and the peer's next attempt finds a new one.
-//
-//	HDR, SAi1, KEi, Ni -->
-//	<-- HDR, SAr1, KEr, Nr, [CERTREQ]
-func (s *SA) answerInit(d ike.Datagram, h wire.Header, ps []wire.Payload) error {
-	sa, ke, nonce, err := initPayloads(ps)
-	if err != nil {
-		return err
-	}
-	if c, bad := critical(ps); bad {
-		s.refuseInit(d, h, &wire.Notify{Kind: wire.UnsupportedCriticalPayload, Data: []byte{byte(c.Kind)}})
-		s.finish(fmt.Sprintf("%s is critical and unknown", c.Kind))
-		return nil
-	}
-	wanted := s.cfg.Policy.Proposals
-	chosen, ok := ike.SelectProposal(wanted, sa.Proposals, ke.Group)
-	if !ok {
-		s.refuseInit(d, h, &wire.Notify{Kind: wire.NoProposalChosen})
-		s.die(&ike.NegotiationError{
-			Step: wire.IKESAInit.String(), Peer: d.Remote.String(), Err: ike.ErrNoProposal,
-			Offered: ike.Proposals(sa.Proposals), Wanted: ike.Proposals(wanted), Hint: "make both ends accept one IKE proposal",
-		})
-		return nil
-	}
-	g, _ := chosen.First(ipsec.TypeGroup)
-	if ke.Group != g.ID {
-		s.refuseInit(d, h, &wire.Notify{Kind: wire.InvalidKEPayload, Data: binary.BigEndian.AppendUint16(nil, g.ID)})
-		s.finish("the peer has to begin again with " + g.String())
-		return nil
-	}
-	if err := checkNonce(nonce.Data, chosen); err != nil {
-		s.refuseInit(d, h, &wire.Notify{Kind: wire.InvalidSyntax})
-		s.finish(err.Error())
-		return nil
-	}
-	st := s.start
-	st.forced = s.cfg.Policy.ForceUDP
-	chosen.SPI = nil
-	st.ni, st.request = bytes.Clone(nonce.Data), d.Data
-	if st.nr, err = s.random(nonceLen); err != nil {
-		return err
-	}
-	if err = s.chooseGroup(g.ID); err != nil {
-		return err
-	}
-	ses := &session{spiI: h.SPIi, spiR: s.cfg.NewIKESPI(), proposal: chosen, nextIn: 1}
-	if err := ses.agree(st.key, ke.Data, st.ni, st.nr, s); err != nil {
-		// A public value that is none is either a mistake or an attack.
-		s.finish(err.Error())
-		return nil
-	}
-	s.local, s.remote = d.Local, d.Remote
-	s.notePeer(ps)
-	// The peer computed its hashes before it knew our SPI.
-	s.noteNAT(ps, &session{spiI: h.SPIi}, d.Local, d.Remote)
-	out := []wire.Payload{
-		&wire.SA{Proposals: []ipsec.Proposal{chosen}},
-		&wire.KE{Group: g.ID, Data: st.key.Public()},
-		&wire.Nonce{Data: st.nr},
-	}
-	out = append(out, natNotifies(ses.spiI, ses.spiR, d.Local, d.Remote, st.forced)...)
-	if st.hashes != nil {
-		out = append(out, &wire.Notify{Kind: wire.SignatureHashAlgorithms, Data: ike.OurHashes()})
-	}
-	if req, ok := ike.CertRequest(s.cfg.Policy.Auth); ok {
-		out = append(out, req)
-	}
-	if st.response, err = wire.Encode(ses.header(wire.IKESAInit, 0, true), out); err != nil {
-		return err
-	}
-	s.cur = ses
-	s.until = s.now.Add(halfOpenTime)
-	s.transition(InitAnswered)
-	s.emit(ike.Send{Local: d.Local, Remote: d.Remote, Data: st.response})
-	return nil
-}
-
-// refuseInit answers without an SPI of ours, as there will be no SA.
-func (s *SA) refuseInit(d ike.Datagram, h wire.Header, n *wire.Notify) {
-	answer := wire.Header{SPIi: h.SPIi, Version: wire.Version2, Exchange: wire.IKESAInit, Response: true}
-	// A notification of this size can always be encoded.
-	if data, err := wire.Encode(answer, []wire.Payload{n}); err == nil {
-		s.emit(ike.Send{Local: d.Local, Remote: d.Remote, Data: data})
-	}
 }

@@ -4,14 +4,12 @@ import (
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
-	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
 	"github.com/ipsecfw/ipsecfw/ipsec/xform"
 )
 
 // session is one pair of IKE SPIs with its keys and message numbers. An SA
-// has one, and for a while a second one when it is rekeyed. The window is 1
-// in both directions (RFC 7296 section 2.3).
+// has one, and for a while a second one when it is rekeyed.
 type session struct {
 	initiator  bool // we began it: the I flag of what we send
 	spiI, spiR uint64
@@ -20,24 +18,13 @@ type session struct {
 	keys       ikeKeys
 	out, in    xform.IKECipher // nil until the keys are known
 
-	nextOut uint32   // the number of our next request
-	pending *request // ours that is not answered
-	nextIn  uint32   // the number of the peer's next request
-	answer  []byte   // to the peer's last request
+	ours         outWindow
+	theirs       inWindow
+	partial      map[partialKey]*partial // of both
+	fragmentSize int                     // the largest IP datagram, in bytes, of a message in parts; 0 for messages in one piece
 
-	expire time.Time // a rekeyed session's end, should the peer not delete it; else zero
-}
-
-// request is a request of ours that waits for its answer.
-type request struct {
-	id       uint32
-	exchange wire.ExchangeType
-	data     []byte
-	task     task
-	schedule ike.Schedule
-	sends    int
-	at       time.Time // to be sent again, or given up
-	hurried  bool
+	expire time.Time // the end of one that is not in use, should the peer not delete it; else zero
+	lowest []byte    // nonce of the exchange that made it, if the peer began that
 }
 
 // has reports whether a message with these SPIs belongs to the session.
@@ -55,18 +42,10 @@ func (ses *session) header(exchange wire.ExchangeType, id uint32, response bool)
 func (ses *session) wipe() {
 	if ses != nil {
 		ses.keys.wipe()
-		ses.out, ses.in, ses.pending = nil, nil, nil
-	}
-}
-
-// hurry shortens what is left of the schedule, once.
-func (r *request) hurry(now time.Time) {
-	if r.hurried {
-		return
-	}
-	r.hurried = true
-	r.schedule, r.sends = ike.Quick, 1
-	if soon := now.Add(ike.Quick.First); r.at.After(soon) {
-		r.at = soon
+		for _, p := range ses.ours.pending {
+			wipeTask(p.task)
+		}
+		ses.out, ses.in = nil, nil
+		ses.ours.pending, ses.theirs, ses.partial = nil, inWindow{}, nil
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +43,7 @@ type Receiver interface {
 
 // Sockets is the open sockets.
 type Sockets struct {
-	ike, nat [2]*ipsock.Conn // IPv4, IPv6; IPv6 is nil on a host without it
+	ike, nat, icmp [2]*ipsock.Conn // IPv4, IPv6; IPv6 is nil on a host without it
 }
 
 // Listen opens the sockets. What they send carries the mark.
@@ -53,9 +54,12 @@ func Listen(mark uint32) (*Sockets, error) {
 		if s.ike[family], err = ipsock.ListenUDP(v6, Port, mark, false); err == nil {
 			s.nat[family], err = ipsock.ListenUDP(v6, NATPort, mark, true)
 		}
+		if err == nil {
+			s.icmp[family], err = ipsock.ListenErrors(v6)
+		}
 		switch {
 		case v6 && ipsock.NoFamily(err):
-			s.ike[1], s.nat[1] = nil, nil
+			s.ike[1], s.nat[1], s.icmp[1] = nil, nil, nil
 		case errors.Is(err, unix.EADDRINUSE):
 			s.Close()
 			return nil, fmt.Errorf("%w; another IKE daemon has the port: stop it first", err)
@@ -69,7 +73,7 @@ func Listen(mark uint32) (*Sockets, error) {
 
 func (s *Sockets) all() []*ipsock.Conn {
 	var out []*ipsock.Conn
-	for _, c := range []*ipsock.Conn{s.ike[0], s.nat[0], s.ike[1], s.nat[1]} {
+	for _, c := range slices.Concat(s.ike[:], s.nat[:], s.icmp[:]) {
 		if c != nil {
 			out = append(out, c)
 		}
@@ -84,27 +88,38 @@ func (s *Sockets) Close() {
 	}
 }
 
-// Run reads until ctx ends: IKE messages, without the marker, go to ike, and
-// ESP to a receiver of the goroutine. It returns the first error that ends
-// the reading of a socket.
-func (s *Sockets) Run(ctx context.Context, ike func(local, remote netip.AddrPort, msg []byte), esp func() Receiver) error {
+// Run reads until ctx ends: IKE messages, without the marker, go to ike, ESP to
+// a receiver of the goroutine, and ICMP errors that come back for either to
+// lost, with what they say. It returns the first error that ends the reading
+// of a socket.
+func (s *Sockets) Run(ctx context.Context, ike func(local, remote netip.AddrPort, msg []byte), esp func() Receiver, lost func(local, remote netip.AddrPort, what string)) error {
 	stop := context.AfterFunc(ctx, s.Close)
 	defer stop()
 	var wg sync.WaitGroup
-	errs := make(chan error, 4)
-	for _, c := range s.all() {
-		wg.Go(func() {
-			r := esp()
-			errs <- ipsock.Each(c, func(b ipsock.Batch) {
-				for i := range b {
-					if c == s.ike[0] || c == s.ike[1] {
-						ike(b[i].Local, b[i].Remote, b[i].Buf[b[i].Offset:])
-						continue
-					}
-					demultiplex(&b[i], ike, r)
+	errs := make(chan error, 6)
+	read := func(c *ipsock.Conn, f func(ipsock.Batch)) { wg.Go(func() { errs <- ipsock.Each(c, f) }) }
+	for family := range s.ike {
+		if s.ike[family] == nil {
+			continue
+		}
+		read(s.ike[family], func(b ipsock.Batch) {
+			for i := range b {
+				ike(b[i].Local, b[i].Remote, b[i].Buf[b[i].Offset:])
+			}
+		})
+		r := esp()
+		read(s.nat[family], func(b ipsock.Batch) {
+			for i := range b {
+				demultiplex(&b[i], ike, r)
+			}
+			r.Flush()
+		})
+		read(s.icmp[family], func(b ipsock.Batch) {
+			for i := range b {
+				if e, ok := ipsock.ParseError(&b[i]); ok && (e.Local.Port() == Port || e.Local.Port() == NATPort) {
+					lost(e.Local, e.Remote, e.String())
 				}
-				r.Flush()
-			})
+			}
 		})
 	}
 	err := <-errs

@@ -54,14 +54,14 @@ func TestDemultiplex(t *testing.T) {
 // When one socket fails, the others must not go on as if nothing were wrong.
 func TestRunEndsWithOneSocket(t *testing.T) {
 	s := new(Sockets)
-	for _, c := range []**ipsock.Conn{&s.ike[0], &s.nat[0]} {
+	for _, c := range []**ipsock.Conn{&s.ike[0], &s.nat[0], &s.icmp[0]} {
 		var err error
 		if *c, err = ipsock.ListenUDP(false, 0, 0, false); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.ike[0].Close()
-	err := s.Run(t.Context(), func(_, _ netip.AddrPort, _ []byte) {}, func() Receiver { return new(sorted) })
+	err := s.Run(t.Context(), func(_, _ netip.AddrPort, _ []byte) {}, func() Receiver { return new(sorted) }, func(_, _ netip.AddrPort, _ string) {})
 	if !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Run: %v", err)
 	}

@@ -67,6 +67,8 @@ func (h Header) appendTo(dst []byte, first PayloadType) ([]byte, error) {
 
 // Decode reads an IKEv2 message with its payloads. An SK payload, which has
 // to be the last one, becomes *Encrypted; OpenEncrypted reads what is inside.
+// An SKF payload becomes *Fragment in the same way; Unseal and a Reassembly
+// read what is inside.
 // The error is an *Error; the header is valid all the same, for the answer,
 // unless ParseHeader refuses it.
 func Decode(b []byte) (Header, []Payload, error) {
@@ -96,16 +98,20 @@ func decodeChain(first PayloadType, c cursor, outer bool) ([]Payload, error) {
 		if err != nil {
 			return nil, err
 		}
-		if next == TypeEncrypted {
+		if next == TypeEncrypted || next == TypeFragment {
 			// Its next payload field names the first payload inside, so
 			// that nothing can follow it (section 3.14).
 			if !outer {
-				return nil, body.fail("an SK payload inside of another")
+				return nil, body.fail("an %s payload inside of another", next)
 			}
 			if err := c.end(); err != nil {
 				return nil, err
 			}
-			return append(ps, &Encrypted{Inner: PayloadType(head[0]), Body: body.takeRest()}), nil
+			p, err := decodeSealed(next, PayloadType(head[0]), body)
+			if err != nil {
+				return nil, err
+			}
+			return append(ps, p), nil
 		}
 		p, err := decodeBody(next, head[1]&flagCritical != 0, body)
 		if err != nil {
@@ -119,6 +125,13 @@ func decodeChain(first PayloadType, c cursor, outer bool) ([]Payload, error) {
 		return nil, err
 	}
 	return ps, nil
+}
+
+func decodeSealed(t, inner PayloadType, c cursor) (Payload, error) {
+	if t == TypeFragment {
+		return decodeFragment(inner, c)
+	}
+	return &Encrypted{Inner: inner, Body: c.takeRest()}, nil
 }
 
 // decodeBody reads one payload. The critical bit says something only about a
@@ -152,7 +165,7 @@ func decodeBody(t PayloadType, critical bool, c cursor) (Payload, error) {
 }
 
 // Encode writes a message that is not encrypted, or one whose last payload is
-// an *Encrypted that was sealed before. It computes lengths and next payload
+// an *Encrypted or a *Fragment that was sealed before. It computes lengths and next payload
 // fields. The error is an *Error: a payload or the header holds what the
 // format cannot carry.
 func Encode(h Header, ps []Payload) ([]byte, error) {
@@ -199,6 +212,11 @@ func appendChain(dst []byte, ps []Payload, outer bool) ([]byte, error) {
 		case *Encrypted:
 			if !outer || !last {
 				return nil, cannotEncode(TypeEncrypted, dst, "an SK payload is the last one of a message")
+			}
+			next = p.Inner
+		case *Fragment:
+			if !outer || !last {
+				return nil, cannotEncode(TypeFragment, dst, "an SKF payload is the last one of a message")
 			}
 			next = p.Inner
 		case *Unknown:

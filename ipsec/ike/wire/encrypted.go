@@ -29,30 +29,46 @@ func (*Encrypted) Type() PayloadType { return TypeEncrypted }
 func (e *Encrypted) appendBody(dst []byte) ([]byte, error) { return append(dst, e.Body...), nil }
 
 // EncodeEncrypted writes a message whose only payload is an SK payload with
-// ps inside. The length fields, which the ICV covers, stand before c seals.
-// The error is an *Error when a payload cannot be encoded, else it is c's.
+// ps inside. The error is an *Error when a payload cannot be encoded, else it
+// is c's.
 func EncodeEncrypted(h Header, ps []Payload, c Sealer) ([]byte, error) {
 	first, plaintext, err := EncodePayloads(ps)
 	if err != nil {
 		return nil, err
 	}
-	n := genericLen + c.SealedLen(len(plaintext))
+	return Seal(h, first, plaintext, c)
+}
+
+// Seal is EncodeEncrypted for payloads that EncodePayloads has written.
+func Seal(h Header, first PayloadType, plaintext []byte, c Sealer) ([]byte, error) {
+	return seal(h, TypeEncrypted, []byte{byte(first), 0, 0, 0}, plaintext, c)
+}
+
+// SealedSize is how many bytes a message has that Seal writes for n bytes of
+// payloads.
+func SealedSize(n int, c Sealer) int { return headerLen + genericLen + c.SealedLen(n) }
+
+// seal writes a message whose only payload begins with head, a generic header
+// and perhaps more, and goes on with the sealed plaintext. The length fields,
+// which the ICV covers, stand before c seals.
+func seal(h Header, t PayloadType, head, plaintext []byte, c Sealer) ([]byte, error) {
+	n := len(head) + c.SealedLen(len(plaintext))
 	if headerLen+n > maxMessage {
-		return nil, cannotEncode(TypeEncrypted, plaintext, "no datagram carries %d bytes", headerLen+n)
+		return nil, cannotEncode(t, plaintext, "no datagram carries %d bytes", headerLen+n)
 	}
-	b, err := h.appendTo(make([]byte, 0, headerLen+n), TypeEncrypted)
+	b, err := h.appendTo(make([]byte, 0, headerLen+n), t)
 	if err != nil {
 		return nil, err
 	}
 	binary.BigEndian.PutUint32(b[24:], uint32(headerLen+n))
-	b = append(b, byte(first), 0)
-	b = binary.BigEndian.AppendUint16(b, uint16(n))
+	b = append(b, head...)
+	binary.BigEndian.PutUint16(b[headerLen+2:], uint16(n))
 	b, err = c.Seal(b, b, plaintext)
 	if err != nil {
-		return nil, fmt.Errorf("seal the SK payload of %s: %w", h.Exchange, err)
+		return nil, fmt.Errorf("seal the %s payload of %s: %w", t, h.Exchange, err)
 	}
 	if len(b) != headerLen+n {
-		return nil, fmt.Errorf("seal the SK payload of %s: the message has %d bytes, its length field says %d", h.Exchange, len(b), headerLen+n)
+		return nil, fmt.Errorf("seal the %s payload of %s: the message has %d bytes, its length field says %d", t, h.Exchange, len(b), headerLen+n)
 	}
 	return b, nil
 }
@@ -62,13 +78,24 @@ func EncodeEncrypted(h Header, ps []Payload, c Sealer) ([]byte, error) {
 // malformed, which the peer may be told; with any other error nothing is
 // known of the sender, and the message has to be forgotten.
 func OpenEncrypted(msg []byte, e *Encrypted, c Opener) ([]Payload, error) {
-	n := len(msg) - len(e.Body)
-	if n < headerLen+genericLen {
-		return nil, errors.New("open the SK payload: it is not of this message")
-	}
-	plaintext, err := c.Open(msg[:n], e.Body)
+	plaintext, err := Unseal(msg, e.Body, c)
 	if err != nil {
-		return nil, fmt.Errorf("open the SK payload: %w", err)
+		return nil, err
 	}
 	return DecodePayloads(e.Inner, plaintext)
+}
+
+// Unseal decrypts the body of the SK or SKF payload that Decode found in msg.
+// It returns what DecodePayloads reads, or a fragment of that. An error says
+// that nothing is known of the sender.
+func Unseal(msg, body []byte, c Opener) ([]byte, error) {
+	n := len(msg) - len(body)
+	if n < headerLen+genericLen {
+		return nil, errors.New("open the message: its encrypted payload is not of this message")
+	}
+	plaintext, err := c.Open(msg[:n], body)
+	if err != nil {
+		return nil, fmt.Errorf("open the message: %w", err)
+	}
+	return plaintext, nil
 }

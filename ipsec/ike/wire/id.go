@@ -18,13 +18,15 @@ func (i *ID) Type() PayloadType {
 	return TypeIDi
 }
 
-// whole reports whether an address has its family's size.
+// whole reports whether the data has the size that its kind wants.
 func (i *ID) whole() bool {
 	switch i.Kind {
 	case IDIPv4:
 		return len(i.Data) == 4
 	case IDIPv6:
 		return len(i.Data) == 16
+	case IDNull:
+		return len(i.Data) == 0 // RFC 7619 section 2.2
 	}
 	return true
 }
@@ -37,14 +39,14 @@ func decodeID(t PayloadType, c cursor) (*ID, error) {
 	at := c
 	id := &ID{Responder: t == TypeIDr, Kind: IDKind(head[0]), Data: c.takeRest()}
 	if !id.whole() {
-		return nil, at.fail("an address of %d bytes", len(id.Data))
+		return nil, at.fail("%s of %d bytes", id.Kind, len(id.Data))
 	}
 	return id, nil
 }
 
 func (i *ID) appendBody(dst []byte) ([]byte, error) {
 	if !i.whole() {
-		return nil, cannotEncode(i.Type(), dst, "an address of %d bytes", len(i.Data))
+		return nil, cannotEncode(i.Type(), dst, "%s of %d bytes", i.Kind, len(i.Data))
 	}
 	return append(append(dst, byte(i.Kind), 0, 0, 0), i.Data...), nil
 }
@@ -58,6 +60,10 @@ func (i ID) String() string {
 	case IDIPv4, IDIPv6:
 		if a, ok := netip.AddrFromSlice(i.Data); ok && i.whole() {
 			return a.String()
+		}
+	case IDNull:
+		if i.whole() {
+			return "anonymous"
 		}
 	case IDFQDN, IDEmail, IDKeyID:
 		return printable(string(i.Data))

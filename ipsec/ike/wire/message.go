@@ -66,6 +66,7 @@ const (
 	TypeTSi       PayloadType = 44
 	TypeTSr       PayloadType = 45
 	TypeEncrypted PayloadType = 46
+	TypeFragment  PayloadType = 53 // RFC 7383
 )
 
 // Payload is one payload of a message. Each kind is a struct below; a kind

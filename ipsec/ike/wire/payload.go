@@ -202,7 +202,7 @@ func (v *VendorID) appendBody(dst []byte) ([]byte, error) { return append(dst, v
 func (u *Unknown) Type() PayloadType { return u.Kind }
 
 func (u *Unknown) appendBody(dst []byte) ([]byte, error) {
-	if u.Kind == NoNextPayload || u.Kind >= TypeSA && u.Kind <= TypeEncrypted {
+	if u.Kind == NoNextPayload || u.Kind >= TypeSA && u.Kind <= TypeEncrypted || u.Kind == TypeFragment {
 		return nil, cannotEncode(u.Kind, dst, "this type has a struct of its own")
 	}
 	return append(dst, u.Body...), nil

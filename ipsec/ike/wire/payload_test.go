@@ -39,6 +39,11 @@ var payloadCases = []struct {
 			{Type: ipsec.TypeESN, ID: ipsec.ESNNo},
 		}},
 	}}, "00000028 01030403 cafe0001  0300000c 0100000c 800e0080  03000008 0300000c  00000008 05000000", true},
+	{"SA with additional key exchanges", &SA{Proposals: []ipsec.Proposal{
+		{Number: 1, Protocol: ipsec.ProtoIKE, Transforms: []ipsec.Transform{
+			{Type: ipsec.TypeGroup, ID: ipsec.GroupX25519}, {Type: ipsec.TypeADDKE1, ID: ipsec.GroupMLKEM768}, {Type: ipsec.TypeADDKE7, ID: ipsec.GroupNone},
+		}},
+	}}, "00000020 01010003  03000008 0400001f  03000008 06000024  00000008 0c000000", true},
 	{"SA of a protocol that is not known", &SA{Proposals: []ipsec.Proposal{
 		{Number: 1, Protocol: 200, SPI: []byte{9}, Transforms: []ipsec.Transform{{Type: 77, ID: 5}}},
 	}}, "00000011 01c80101 09  00000008 4d000005", true},
@@ -50,8 +55,14 @@ var payloadCases = []struct {
 	{"IDr IPv6", &ID{Responder: true, Kind: IDIPv6, Data: netip.MustParseAddr("2001:db8::1").AsSlice()},
 		"05000000 20010db8 00000000 00000000 00000001", true},
 	{"IDi FQDN", &ID{Kind: IDFQDN, Data: []byte("a.b")}, "02000000 612e62", false},
+	{"IDi of nobody", &ID{Kind: IDNull}, "0d000000", true},
 	{"IDr empty", &ID{Responder: true, Kind: IDKeyID}, "0b000000", false},
 	{"CERT", &Cert{Encoding: CertX509, Data: []byte{0x30, 0}}, "04 3000", false},
+	{"CERT, raw key", &Cert{Encoding: CertRawKey, Data: []byte{0x30, 0}}, "0f 3000", false},
+	{"CERT, OCSP response", &Cert{Encoding: CertOCSP, Data: []byte{0x30, 0}}, "0e 3000", false},
+	{"CERTREQ for OCSP responses", &CertReq{Encoding: CertOCSP}, "0e", false},
+	{"CERTREQ for OCSP responses of one responder", &CertReq{Encoding: CertOCSP, Authorities: fill(21, 7)}, "0e" + strings.Repeat("07", 21), false},
+	{"CERTREQ for raw keys", &CertReq{Encoding: CertRawKey}, "0f", false},
 	{"CERTREQ", &CertReq{Encoding: CertX509, Authorities: fill(40, 7)}, "04" + strings.Repeat("07", 40), true},
 	{"CERTREQ for anyone", &CertReq{Encoding: CertX509}, "04", true},
 	{"CERTREQ of another encoding", &CertReq{Encoding: 11, Authorities: []byte{1, 2, 3}}, "0b 010203", false},
@@ -59,6 +70,7 @@ var payloadCases = []struct {
 	{"Nonce, shortest", &Nonce{Data: fill(16, 1)}, strings.Repeat("01", 16), false},
 	{"Nonce, longest", &Nonce{Data: fill(256, 2)}, strings.Repeat("02", 256), true},
 	{"Notify of nothing", &Notify{Kind: UseTransportMode}, "00004007", false},
+	{"Notify of a window", &Notify{Kind: SetWindowSize, Data: []byte{0, 0, 0, 8}}, "00004001 00000008", false},
 	{"Notify with data", &Notify{Kind: InvalidKEPayload, Data: []byte{0, 19}}, "00000011 0013", false},
 	{"Notify with SPI", &Notify{Protocol: ipsec.ProtoESP, SPI: []byte{1, 2, 3, 4}, Kind: RekeySA, Data: []byte{9}},
 		"03044009 01020304 09", false},
@@ -183,6 +195,7 @@ func TestPayloadsRefused(t *testing.T) {
 		{"KE without data", TypeKE, "001f0000"},
 		{"IPv4 of 5 bytes", TypeIDi, "01000000 0a00000101"},
 		{"IPv6 of 4 bytes", TypeIDr, "05000000 0a000001"},
+		{"nobody with a name", TypeIDi, "0d000000 61"},
 		{"CERT of nothing", TypeCert, ""},
 		{"CERTREQ with half a hash", TypeCertReq, "04 0102030405060708090a"},
 		{"nonce of 15 bytes", TypeNonce, strings.Repeat("00", 15)},
@@ -269,6 +282,7 @@ func TestCannotEncode(t *testing.T) {
 		{"SPI of 256 bytes", ike(ipsec.Proposal{Protocol: 99, SPI: make([]byte, 256), Transforms: one})},
 		{"KE without data", &KE{Group: 31}},
 		{"IPv4 of 16 bytes", &ID{Kind: IDIPv4, Data: make([]byte, 16)}},
+		{"nobody with a name", &ID{Kind: IDNull, Data: []byte("a")}},
 		{"CERTREQ with half a hash", &CertReq{Encoding: CertX509, Authorities: make([]byte, 10)}},
 		{"CERT that is too long", &Cert{Encoding: CertX509, Data: make([]byte, 65531)}},
 		{"short nonce", &Nonce{Data: make([]byte, 15)}},
@@ -286,6 +300,8 @@ func TestCannotEncode(t *testing.T) {
 		{"Unknown of no type", &Unknown{}},
 		{"Unknown of a known type", &Unknown{Kind: TypeKE}},
 		{"SK", &Encrypted{}},
+		{"SKF", &Fragment{Number: 1, Total: 1}},
+		{"Unknown of SKF's type", &Unknown{Kind: TypeFragment}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, out, err := EncodePayloads([]Payload{tt.p})

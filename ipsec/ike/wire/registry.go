@@ -69,18 +69,19 @@ const (
 	TSUnacceptable             NotifyType = 38
 	TemporaryFailure           NotifyType = 43
 	ChildSANotFound            NotifyType = 44
+	StateNotFound              NotifyType = 47 // RFC 9370
 
 	InitialContact            NotifyType = 16384
+	SetWindowSize             NotifyType = 16385 // 4 bytes, RFC 7296 section 2.3
 	AdditionalTSPossible      NotifyType = 16386
 	NATDetectionSourceIP      NotifyType = 16388
 	NATDetectionDestinationIP NotifyType = 16389
 	Cookie                    NotifyType = 16390
 	UseTransportMode          NotifyType = 16391
+	HTTPCertLookupSupported   NotifyType = 16392
 	RekeySA                   NotifyType = 16393
 	ESPTFCPaddingNotSupported NotifyType = 16394
 	NonFirstFragmentsAlso     NotifyType = 16395
-	SetWindowSize             NotifyType = 16385
-	HTTPCertLookupSupported   NotifyType = 16392
 	AuthLifetime              NotifyType = 16403 // RFC 4478, seconds in 4 bytes
 	ChildlessIKESupported     NotifyType = 16418 // RFC 6023
 	FragmentationSupported    NotifyType = 16430 // RFC 7383
@@ -90,5 +91,4 @@ const (
 	NoPPKAuth                 NotifyType = 16437
 	IntermediateSupported     NotifyType = 16438 // RFC 9242
 	AdditionalKeyExchange     NotifyType = 16441 // RFC 9370
-	StateNotFound             NotifyType = 47    // RFC 9370
 )

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/explain"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/rules"
 )
 
@@ -29,7 +30,12 @@ type fake struct {
 	confirmed int
 	unapplied int
 	whole     bool // the persistent policy was unapplied too
-	err       error
+
+	asked       []string // for post-mortems
+	postMortems []ike.PostMortem
+	initiated   []Initiation
+	progress    []Progress
+	err         error
 }
 
 func (f *fake) Apply(_ context.Context, a Application) (Applied, error) {
@@ -52,6 +58,17 @@ func (f *fake) Filters() []Filter         { return filters }
 func (f *fake) SAs() []SA                 { return sas }
 func (f *fake) Peers() []Peer             { return nil }
 func (f *fake) Status() Status            { return status }
+func (f *fake) PostMortems(peer string) []ike.PostMortem {
+	f.asked = append(f.asked, peer)
+	return f.postMortems
+}
+func (f *fake) Initiate(_ context.Context, i Initiation, tell func(Progress)) error {
+	f.initiated = append(f.initiated, i)
+	for _, p := range f.progress {
+		tell(p)
+	}
+	return f.err
+}
 
 var (
 	deadline = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

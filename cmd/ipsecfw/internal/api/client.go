@@ -9,10 +9,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/explain"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 )
 
 // Client speaks with a daemon. It is an Engine whose reading methods can
@@ -86,6 +88,12 @@ func (c *Client) SAs(ctx context.Context) ([]SA, error) { return get[[]SA](ctx, 
 // Peers returns the IKE SAs.
 func (c *Client) Peers(ctx context.Context) ([]Peer, error) { return get[[]Peer](ctx, c, "peers") }
 
+// PostMortems returns why negotiations failed: those with a peer, by its
+// address or identity, or all for an empty one.
+func (c *Client) PostMortems(ctx context.Context, peer string) ([]ike.PostMortem, error) {
+	return get[[]ike.PostMortem](ctx, c, "post-mortems?peer="+url.QueryEscape(peer))
+}
+
 // Status returns the daemon at a glance.
 func (c *Client) Status(ctx context.Context) (Status, error) { return get[Status](ctx, c, "status") }
 
@@ -106,34 +114,43 @@ func (c *Client) do(ctx context.Context, method, what string, body, into any) er
 }
 
 func (c *Client) send(ctx context.Context, method, what, contentType string, body io.Reader, into any) error {
-	r, err := http.NewRequestWithContext(ctx, method, "http://ipsecfw/v1/"+what, body)
+	resp, err := c.ask(ctx, method, what, contentType, body)
 	if err != nil {
-		return fmt.Errorf("write the request: %w", err)
-	}
-	r.Header.Set("Content-Type", contentType)
-	resp, err := c.http.Do(r)
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
-		return &Error{Code: CodeNoDaemon, Message: "no daemon answers at " + c.path, Hint: `start it with "ipsecfw daemon", or name its socket with --socket`}
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return &Error{Code: CodeForbidden, Message: "the daemon's socket " + c.path + " may not be used", Hint: "be root"}
-	case err != nil:
-		return fmt.Errorf("ask the daemon at %s: %w", c.path, err)
+		return err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return fmt.Errorf("hear the daemon at %s: %w", c.path, err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		e := &Error{}
-		if json.Unmarshal(answer, e) != nil || e.Message == "" {
-			return fmt.Errorf("the daemon at %s answered %s", c.path, resp.Status)
-		}
-		return e
-	}
 	if err := json.Unmarshal(answer, into); err != nil {
 		return fmt.Errorf("understand the daemon at %s: %w", c.path, err)
 	}
 	return nil
+}
+
+// ask sends a request, and returns the answer if it is a good one.
+func (c *Client) ask(ctx context.Context, method, what, contentType string, body io.Reader) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://ipsecfw/v1/"+what, body)
+	if err != nil {
+		return nil, fmt.Errorf("write the request: %w", err)
+	}
+	r.Header.Set("Content-Type", contentType)
+	resp, err := c.http.Do(r)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
+		return nil, &Error{Code: CodeNoDaemon, Message: "no daemon answers at " + c.path, Hint: `start it with "ipsecfw daemon", or name its socket with --socket`}
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return nil, &Error{Code: CodeForbidden, Message: "the daemon's socket " + c.path + " may not be used", Hint: "be root"}
+	case err != nil:
+		return nil, fmt.Errorf("ask the daemon at %s: %w", c.path, err)
+	case resp.StatusCode == http.StatusOK:
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	e := &Error{}
+	if json.NewDecoder(resp.Body).Decode(e) != nil || e.Message == "" {
+		return nil, fmt.Errorf("the daemon at %s answered %s", c.path, resp.Status)
+	}
+	return nil, e
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/explain"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 )
 
 // Engine is the daemon behind the door. Its methods are called from many
@@ -32,6 +33,12 @@ type Engine interface {
 	SpecificFilters() []Filter
 	SAs() []SA
 	Peers() []Peer
+	// PostMortems returns those of a peer, by address or identity, or all for
+	// an empty one.
+	PostMortems(peer string) []ike.PostMortem
+	// Initiate negotiates with a peer, and tells of its progress until the
+	// negotiation has come to its end. It returns an error if none began.
+	Initiate(ctx context.Context, i Initiation, tell func(Progress)) error
 	Status() Status
 }
 
@@ -67,6 +74,10 @@ func Handler(e Engine, log *slog.Logger) http.Handler {
 		}
 		return e.Explain(f)
 	}))
+	mux.Handle("GET /v1/post-mortems", reply(log, func(r *http.Request) (any, error) {
+		return append([]ike.PostMortem{}, e.PostMortems(r.URL.Query().Get("peer"))...), nil
+	}))
+	mux.Handle("POST /v1/initiate", initiate(e, log))
 	mux.Handle("/", reply(log, func(r *http.Request) (any, error) {
 		return nil, &Error{Code: CodeNotFound, Message: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)}
 	}))
@@ -85,12 +96,19 @@ func list[T any](get func() []T, log *slog.Logger) http.Handler {
 // privileged lets only root and the daemon's own user ask.
 func privileged(log *slog.Logger, do func(*http.Request) (any, error)) http.Handler {
 	return reply(log, func(r *http.Request) (any, error) {
-		caller, ok := callerOf(r.Context())
-		if !ok || caller.uid != 0 && caller.uid != uint32(os.Geteuid()) {
-			return nil, &Error{Code: CodeForbidden, Message: "only root may see or change the policy"}
+		if err := authorised(r); err != nil {
+			return nil, err
 		}
 		return do(r)
 	})
+}
+
+func authorised(r *http.Request) error {
+	caller, ok := callerOf(r.Context())
+	if !ok || caller.uid != 0 && caller.uid != uint32(os.Geteuid()) {
+		return &Error{Code: CodeForbidden, Message: "only root may see or change the policy"}
+	}
+	return nil
 }
 
 // write is privileged, and logs who changed what.
@@ -110,13 +128,8 @@ func reply(log *slog.Logger, do func(*http.Request) (any, error)) http.Handler {
 		status := http.StatusOK
 		body, err := do(r)
 		if err != nil {
-			e := asError(err)
+			e := refusal(log, r, err)
 			status, body = e.status(), e
-			level := slog.LevelWarn
-			if e.Code == CodeMissingFiles { // a client that sends them again only if need be
-				level = slog.LevelDebug
-			}
-			log.Log(r.Context(), level, "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -124,6 +137,17 @@ func reply(log *slog.Logger, do func(*http.Request) (any, error)) http.Handler {
 			log.Debug("request not answered", "path", r.URL.Path, "error", err)
 		}
 	})
+}
+
+// refusal is the answer to a request that failed, which the log is told.
+func refusal(log *slog.Logger, r *http.Request, err error) *Error {
+	e := asError(err)
+	level := slog.LevelWarn
+	if e.Code == CodeMissingFiles { // a client that sends them again only if need be
+		level = slog.LevelDebug
+	}
+	log.Log(r.Context(), level, "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	return e
 }
 
 // decode reads one JSON value, with no unknown field and nothing behind it.

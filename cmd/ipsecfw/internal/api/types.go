@@ -12,6 +12,8 @@
 //	DELETE /v1/policy            take it out; with ?persistent=true the persistent one too
 //	POST   /v1/policy/confirm    keep what was applied on trial
 //	POST   /v1/explain           an explain.Flow: what becomes of its packets, and why
+//	GET    /v1/post-mortems      why negotiations failed, the latest first; with ?peer=PEER those with one
+//	POST   /v1/initiate          an Initiation: negotiate now; answered by lines of JSON, each a Progress
 //
 // A failure is answered with an Error. Only root and the daemon's own user
 // may change anything.
@@ -20,6 +22,7 @@ package api
 import (
 	"time"
 
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/rules"
 )
 
@@ -138,6 +141,28 @@ type Peer struct {
 	NATRemote      bool   `json:"nat-remote"` // the peer is
 	Children       int    `json:"children"`   // pairs of SAs that it made and that live
 	AgeSeconds     int64  `json:"age-seconds"`
+
+	PPK           string     `json:"ppk,omitempty"` // the post-quantum preshared key in use, by name
+	Fragmentation bool       `json:"fragmentation"` // both ends cut large messages
+	Window        int        `json:"window"`        // how many requests the peer takes at a time
+	Renew         *time.Time `json:"renew,omitempty"`
+}
+
+// Initiation asks for a negotiation with a peer, now.
+type Initiation struct {
+	Peer string `json:"peer"`           // its address, or the identity of one with an IKE SA
+	Rule string `json:"rule,omitempty"` // empty for that of the most specific filter
+	// Trace asks for the messages.
+	Trace bool `json:"trace,omitempty"`
+}
+
+// Progress is a line about an Initiation. The last one has an SA or a
+// PostMortem.
+type Progress struct {
+	Message    string          `json:"message,omitempty"` // one of IKE, in the notation of RFC 7296
+	Peer       *Peer           `json:"peer,omitempty"`    // the IKE SA stands
+	SA         *SA             `json:"sa,omitempty"`      // the pair of SAs stands
+	PostMortem *ike.PostMortem `json:"post-mortem,omitempty"`
 }
 
 // The values of Status.Queue.
@@ -155,4 +180,7 @@ type Status struct {
 	Generation uint64            `json:"generation"` // counts the changes of the policy
 	Counters   map[string]uint64 `json:"counters"`
 	Queue      string            `json:"queue"` // how packets reach the daemon
+	// KeyLog is the file to which the keys of all SAs are being written, which
+	// leaves nothing protected from its readers.
+	KeyLog string `json:"key-log,omitempty"`
 }

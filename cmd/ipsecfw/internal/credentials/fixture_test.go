@@ -45,6 +45,9 @@ func issue(t *testing.T, subject string, key crypto.Signer, issuer *identity, ca
 		BasicConstraintsValid: ca,
 		IsCA:                  ca,
 	}
+	if ca {
+		template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	}
 	if subject != "" {
 		template.Subject = pkix.Name{CommonName: subject}
 	}

@@ -4,23 +4,30 @@
 package credentials
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
+	"github.com/ipsecfw/ipsecfw/ipsec/pki"
 	"github.com/ipsecfw/ipsecfw/rules"
 )
 
 // A Reader returns the content of a file, by its path as a rule names it.
 type Reader func(path string) ([]byte, error)
 
-// Load returns a rule's methods of authentication, the preferred first. The
-// error holds all that is wrong, one thing to a line, each with the rule's
-// position and the file.
-func Load(n rules.Negotiation, read Reader) ([]ike.AuthMethod, error) {
-	var methods []ike.AuthMethod
+// Credentials are what a rule proves itself by, and what it believes.
+type Credentials struct {
+	Auth []ike.AuthMethod // the preferred first
+	PPKs []ike.PPK        // likewise
+}
+
+// Load returns a rule's credentials, without post-quantum keys that the file
+// names for all peers. Fetcher gets what certificates point at,
+// once peers use them; nil if nothing is to be fetched. The error holds all
+// that is wrong, one thing to a line, each with the rule's position and the
+// file.
+func Load(n rules.Negotiation, read Reader, fetcher pki.Fetcher) (Credentials, error) {
+	var c Credentials
 	var errs []error
 	for _, a := range n.Auth {
 		m, err := load(a, read)
@@ -28,23 +35,69 @@ func Load(n rules.Negotiation, read Reader) ([]ike.AuthMethod, error) {
 			errs = append(errs, err...)
 			continue
 		}
-		methods = append(methods, m)
+		if x, ok := m.(ike.Certificate); ok {
+			x.Fetcher, x.Legacy = fetcher, n.Legacy
+			m = x
+		}
+		c.Auth = append(c.Auth, m)
 	}
+	ppks, err := PPKs(n.Exchange.PPKs, read)
+	c.PPKs, errs = ppks, append(errs, err...)
 	for i, err := range errs {
 		errs[i] = fmt.Errorf("%s: rule %q: %w", n.Position, n.Rule, err)
 	}
-	return methods, errors.Join(errs...)
+	return c, errors.Join(errs...)
 }
 
 func load(a rules.Authentication, read Reader) (ike.AuthMethod, []error) {
-	if c := a.Certificate; c != nil {
-		return certificate(c, read)
+	switch {
+	case a.Certificate != nil:
+		return certificate(a.Certificate, read)
+	case a.RawKey != nil:
+		return rawKey(a.RawKey, read)
+	case a.Anonymous != 0:
+		return ike.Null{Ours: a.Anonymous.Own(), Theirs: a.Anonymous.Peer()}, nil
 	}
 	s, err := parse(read, a.PresharedKey.File, secret)
 	if err != nil {
 		return nil, []error{err}
 	}
 	return ike.PresharedKey{Secret: s}, nil
+}
+
+// PPKs returns post-quantum preshared keys, each error with the file.
+func PPKs(named []rules.PPK, read Reader) ([]ike.PPK, []error) {
+	var out []ike.PPK
+	var errs []error
+	for _, k := range named {
+		s, err := parse(read, k.File, ppk)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, ike.PPK{ID: k.ID, Secret: s})
+	}
+	return out, errs
+}
+
+// rawKey reads our key without a certificate, and those of peers.
+func rawKey(k *rules.RawKey, read Reader) (ike.AuthMethod, []error) {
+	var errs []error
+	out := ike.RawKey{PKCS1: k.PKCS1}
+	var err error
+	if out.Key, err = parse(read, k.Key, privateKey); err != nil {
+		errs = append(errs, err)
+	}
+	for _, path := range k.Peers {
+		keys, err := parse(read, path, publicKeys)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		for _, key := range keys {
+			out.Peers = append(out.Peers, ike.PeerKey{Key: key})
+		}
+	}
+	return out, errs
 }
 
 // parse reads the file at a path; what is wrong with it is said with the
@@ -59,36 +112,4 @@ func parse[T any](read Reader, path string, as func([]byte) (T, error)) (T, erro
 		return v, fmt.Errorf("%s: %w", path, err)
 	}
 	return v, nil
-}
-
-// certificate reads our certificate with its key, and the authorities that
-// we believe. Whether they are valid today is for the negotiation to say.
-func certificate(c *rules.Certificate, read Reader) (ike.AuthMethod, []error) {
-	roots, rootsErr := parse(read, c.Authority, certificates)
-	chain, chainErr := parse(read, c.Own, ownChain)
-	key, keyErr := parse(read, c.Key, privateKey)
-	errs := slices.DeleteFunc([]error{rootsErr, chainErr, keyErr}, func(err error) bool { return err == nil })
-	if len(errs) > 0 {
-		return nil, errs
-	}
-	if !owns(key, chain[0]) {
-		return nil, []error{fmt.Errorf("%s: the key is not that of the certificate %q in %s: name the file of its key", c.Key, chain[0].Subject, c.Own)}
-	}
-	authorities := x509.NewCertPool()
-	for _, root := range roots {
-		authorities.AddCert(root)
-	}
-	return ike.Certificate{Chain: chain, Key: key, Authorities: authorities, Roots: roots}, nil
-}
-
-// ownChain reads our certificate and those of its issuers.
-func ownChain(file []byte) ([]*x509.Certificate, error) {
-	chain, err := certificates(file)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := ike.CertID(chain[0]); err != nil {
-		return nil, err
-	}
-	return chain, chained(chain)
 }

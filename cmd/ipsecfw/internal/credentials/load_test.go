@@ -13,7 +13,7 @@ import (
 )
 
 func byCertificate() rules.Authentication {
-	return rules.Authentication{Certificate: &rules.Certificate{Authority: "ca.pem", Own: "host.pem", Key: "keys/host.key"}}
+	return rules.Authentication{Certificate: &rules.Certificate{Authorities: []string{"ca.pem"}, Own: "host.pem", Key: "keys/host.key"}}
 }
 
 func bySecret() rules.Authentication {
@@ -56,11 +56,12 @@ func TestLoad(t *testing.T) {
 		{"a certificate of nobody", good(certPEM(nobody)), both[:1], nil, []string{"host.pem: our certificate number 1 names nobody"}},
 		{"everything missing", files{}, both, nil, []string{"open ca.pem: file does not exist", "open host.pem: file does not exist", "open keys/host.key: file does not exist", "open psk: file does not exist"}},
 		{"a secret missing", without(good(certPEM(direct)), "psk"), both, nil, []string{"open psk: file does not exist"}},
+		{"an authority that is none", with(good(certPEM(direct)), "ca.pem", certPEM(root, direct)), both[:1], nil, []string{`ca.pem: the certificate "CN=host.example" is of no authority: name the file of its issuer's`}},
 		{"certificate for key", with(good(certPEM(direct)), "keys/host.key", certPEM(direct)), both[:1], nil, []string{"keys/host.key: there is no private key in it"}},
 		{"key for certificate", good(keyPEM(t, "PRIVATE KEY", hostKey)), both[:1], nil, []string{`host.pem: a PEM block "PRIVATE KEY" stands where only certificates should`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Load(rules.Negotiation{Rule: "staff", Position: "p.yaml:22:5", Auth: tt.auth}, tt.files.read)
+			got, err := Load(rules.Negotiation{Rule: "staff", Position: "p.yaml:22:5", Auth: tt.auth}, tt.files.read, nil)
 			if tt.errs != nil {
 				checkLines(t, err, tt.errs)
 				return
@@ -69,7 +70,7 @@ func TestLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			var names []string
-			for _, m := range got {
+			for _, m := range got.Auth {
 				names = append(names, m.String())
 			}
 			if !slices.Equal(names, tt.want) {
@@ -100,13 +101,13 @@ func TestLoadedCertificate(t *testing.T) {
 	root := issue(t, "Root", ecKey(t), nil, true)
 	host := issue(t, "host.example", key, root, false)
 	f := files{"ca.pem": certPEM(root), "host.pem": certPEM(host), "keys/host.key": keyPEM(t, "EC PRIVATE KEY", key)}
-	methods, err := Load(rules.Negotiation{Auth: []rules.Authentication{byCertificate()}}, f.read)
+	methods, err := Load(rules.Negotiation{Auth: []rules.Authentication{byCertificate()}}, f.read, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, ok := methods[0].(ike.Certificate)
+	c, ok := methods.Auth[0].(ike.Certificate)
 	if !ok || len(c.Chain) != 1 || !c.Chain[0].Equal(host.cert) || !key.Equal(c.Key) || len(c.Roots) != 1 || !c.Roots[0].Equal(root.cert) || c.Authorities == nil {
-		t.Errorf("loaded %v", methods[0])
+		t.Errorf("loaded %v", methods.Auth[0])
 	}
 }
 
@@ -114,11 +115,11 @@ func TestLoadedCertificate(t *testing.T) {
 func TestErrors(t *testing.T) {
 	const secret = "hunter2"
 	f := files{"psk": []byte(secret)}
-	_, err := Load(rules.Negotiation{Auth: []rules.Authentication{bySecret()}}, f.read)
+	_, err := Load(rules.Negotiation{Auth: []rules.Authentication{bySecret()}}, f.read, nil)
 	if err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), secret) {
 		t.Errorf("error %v", err)
 	}
-	_, err = Load(rules.Negotiation{Auth: []rules.Authentication{byCertificate()}}, f.read)
+	_, err = Load(rules.Negotiation{Auth: []rules.Authentication{byCertificate()}}, f.read, nil)
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v, want one that wraps fs.ErrNotExist", err)
 	}

@@ -3,27 +3,26 @@ package credentials
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+
+	"github.com/ipsecfw/ipsecfw/ipsec/pki"
 )
 
 // minSecret is the shortest preshared key that is taken, in bytes: whoever
 // records a handshake can try all shorter ones at home.
 const minSecret = 8
 
-// minRSA is the shortest RSA modulus that is taken, in bits
-// (RFC 8247 section 4.1).
-const minRSA = 2048
+// minPPK is the shortest post-quantum preshared key that is taken, in bytes: a
+// quantum computer halves its bits (RFC 8784 section 6).
+const minPPK = 32
 
 // secret reads the file of a preshared key. The line end that editors put
 // at the end of a file is not part of it.
 func secret(file []byte) ([]byte, error) {
-	s := bytes.TrimSuffix(bytes.TrimSuffix(file, []byte("\n")), []byte("\r"))
+	s := withoutLineEnd(file)
 	switch {
 	case len(s) == 0:
 		return nil, errors.New("the preshared key is empty: write at least 32 random characters")
@@ -31,6 +30,21 @@ func secret(file []byte) ([]byte, error) {
 		return nil, fmt.Errorf("the preshared key is shorter than %d bytes: write at least 32 random characters", minSecret)
 	}
 	return bytes.Clone(s), nil
+}
+
+// ppk reads the file of a post-quantum preshared key, as that of a preshared
+// key.
+func ppk(file []byte) ([]byte, error) {
+	s := withoutLineEnd(file)
+	if len(s) < minPPK {
+		return nil, fmt.Errorf("the post-quantum preshared key has %d bytes: write at least %d random ones", len(s), minPPK)
+	}
+	return bytes.Clone(s), nil
+}
+
+// withoutLineEnd leaves out the line end that editors put at the end of a file.
+func withoutLineEnd(file []byte) []byte {
+	return bytes.TrimSuffix(bytes.TrimSuffix(file, []byte("\n")), []byte("\r"))
 }
 
 // certificates reads a PEM file that holds certificates and nothing else.
@@ -58,7 +72,7 @@ func certificates(file []byte) ([]*x509.Certificate, error) {
 func privateKey(file []byte) (crypto.Signer, error) {
 	for block, rest := pem.Decode(file); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
-			return nil, errors.New(`the private key is encrypted, and nobody is there to type the password: decrypt it with "openssl pkey"`)
+			return nil, errors.New(`the private key is encrypted, and nobody is there to type the password: decrypt it with "openssl pkey", or write it into a PKCS #12 file with a password-file`)
 		}
 		var key any
 		var err error
@@ -82,18 +96,14 @@ func privateKey(file []byte) (crypto.Signer, error) {
 
 // usable refuses a key that IKE cannot sign with.
 func usable(key any) (crypto.Signer, error) {
-	switch k := key.(type) {
-	case *ecdsa.PrivateKey:
-		return k, nil
-	case ed25519.PrivateKey:
-		return k, nil
-	case *rsa.PrivateKey:
-		if bits := k.N.BitLen(); bits < minRSA {
-			return nil, fmt.Errorf("the RSA key has %d bits: make one of at least %d", bits, minRSA)
-		}
-		return k, nil
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("the private key is a %T, which cannot sign: make one of ECDSA, RSA or Ed25519", key)
 	}
-	return nil, fmt.Errorf("the private key is a %T, which cannot sign here: make one of ECDSA, RSA or Ed25519", key)
+	if err := pki.CheckKey(signer.Public()); err != nil {
+		return nil, fmt.Errorf("it is the private key of %w", err)
+	}
+	return signer, nil
 }
 
 // owns reports whether the key is that of the certificate.
@@ -110,4 +120,61 @@ func chained(chain []*x509.Certificate) error {
 		}
 	}
 	return nil
+}
+
+// publicKeys reads a PEM file with public keys (SubjectPublicKeyInfo, RFC 5280
+// section 4.1.2.7), or with certificates, of which only the keys count.
+func publicKeys(file []byte) ([]crypto.PublicKey, error) {
+	var keys []crypto.PublicKey
+	for block, rest := pem.Decode(file); block != nil; block, rest = pem.Decode(rest) {
+		var key crypto.PublicKey
+		var err error
+		switch block.Type {
+		case "PUBLIC KEY":
+			key, err = x509.ParsePKIXPublicKey(block.Bytes)
+		case "CERTIFICATE":
+			var c *x509.Certificate
+			if c, err = x509.ParseCertificate(block.Bytes); err == nil {
+				key = c.PublicKey
+			}
+		default:
+			return nil, fmt.Errorf("a PEM block %q stands where only public keys should: take it out", block.Type)
+		}
+		if err == nil {
+			err = pki.CheckKey(key)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("public key %d is of no use: %w", len(keys)+1, err)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New(`there is no public key in it: write it as PEM, which begins with "-----BEGIN PUBLIC KEY-----"`)
+	}
+	return keys, nil
+}
+
+// revocationLists reads lists of revoked certificates, one in DER or any
+// number in PEM.
+func revocationLists(file []byte) ([]*pki.CRL, error) {
+	block, rest := pem.Decode(file)
+	if block == nil {
+		l, err := pki.ParseCRL(file)
+		if err != nil {
+			return nil, err
+		}
+		return []*pki.CRL{l}, nil
+	}
+	var lists []*pki.CRL
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "X509 CRL" {
+			return nil, fmt.Errorf("a PEM block %q stands where only lists of revoked certificates should: take it out", block.Type)
+		}
+		l, err := pki.ParseCRL(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("list %d: %w", len(lists)+1, err)
+		}
+		lists = append(lists, l)
+	}
+	return lists, nil
 }

@@ -73,7 +73,7 @@ func TestPrivateKey(t *testing.T) {
 		{"Ed25519", keyPEM(t, "PRIVATE KEY", ed), ed, ""},
 		{"RSA in PKCS #8", keyPEM(t, "PRIVATE KEY", rsa2048), rsa2048, ""},
 		{"RSA in PKCS #1", keyPEM(t, "RSA PRIVATE KEY", rsa2048), rsa2048, ""},
-		{"RSA too short", keyPEM(t, "PRIVATE KEY", rsaKey(t, 1024)), nil, "has 1024 bits: make one of at least 2048"},
+		{"RSA too short", keyPEM(t, "PRIVATE KEY", rsaKey(t, 1024)), nil, "an RSA key of 1024 bits: 2048 are the least"},
 		{"X25519", block("PRIVATE KEY", agreementDER), nil, "cannot sign"},
 		{"encrypted", block("ENCRYPTED PRIVATE KEY", []byte{1}), nil, "encrypted"},
 		{"encrypted the old way", block("EC PRIVATE KEY", []byte{1}, "DEK-Info", "AES-256-CBC,00"), nil, "encrypted"},

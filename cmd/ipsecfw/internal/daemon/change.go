@@ -117,7 +117,7 @@ func (c *control) load(ps policies, loaded ...*part) ([]*part, error) {
 			parts = append(parts, loaded[i])
 			continue
 		}
-		x, err := load(up)
+		x, err := load(up, c.fetcher)
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +127,7 @@ func (c *control) load(ps policies, loaded ...*part) ([]*part, error) {
 }
 
 func (c *control) start(p *policy) (*plant, error) {
-	return start(p, c.memory, c.cfg.Log, func(err error) { c.fatal(err) })
+	return start(p, c.memory, c.keys, c.cfg.Log, func(err error) { c.fatal(err) })
 }
 
 // outside returns the interfaces by which packets come and go.

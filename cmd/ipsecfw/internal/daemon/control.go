@@ -10,6 +10,7 @@ import (
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/verify"
 	"github.com/ipsecfw/ipsecfw/filter/nft"
+	"github.com/ipsecfw/ipsecfw/ipsec/pki"
 	"github.com/ipsecfw/ipsecfw/nfq"
 )
 
@@ -25,6 +26,8 @@ type control struct {
 	plant      *plant      // nil with no policy in force
 	ruleset    nft.Ruleset // what nftables holds; the zero value for nothing that we know
 	memory     *memory
+	fetcher    pki.Fetcher // of what certificates point at
+	keys       *keyLog
 	rollback   *time.Timer        // ends the trial
 	unfollow   context.CancelFunc // ends the watch for other addresses
 }
@@ -98,7 +101,7 @@ func (c *control) read(up *api.Policy) (*part, *edit, error) {
 			}
 		}
 	}
-	x, err := load(up)
+	x, err := load(up, c.fetcher)
 	return x, nil, err
 }
 

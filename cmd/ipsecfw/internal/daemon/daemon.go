@@ -5,16 +5,20 @@
 //	control.go   what the socket's callers want: apply, confirm, unapply
 //	lists.go     what they want to see
 //	why.go       and what they want explained
+//	initiate.go  or negotiated, and why that failed
 //	change.go    one policy in force in place of another, whole or not at all
 //	trial.go     a policy that goes again unless it is confirmed
 //	boot.go      what holds before there is a daemon
-//	policy.go    rule files with their credentials, ready to be put in force
+//	part.go      a rule file with its credentials
+//	policy.go    several of them as one, ready to be put in force
+//	negotiation.go what its rules say to the key exchange
 //	addresses.go what the names in them stand for
 //	children.go  what the policy says of the Child SAs with a peer
 //	plant.go     what runs while a policy is in force: device, queues, sockets
 //	datapath.go  the key exchange's view of the data path, and the reverse
 //	soft.go      peers that do not speak IKE
 //	lifetimes.go when SAs have carried enough
+//	keylog.go    their keys, for whoever has to read a capture
 //	state.go     the policy on disk
 //	memory.go    and what was learned of the network
 package daemon
@@ -27,6 +31,7 @@ import (
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
+	"github.com/ipsecfw/ipsecfw/ipsec/pki/fetch"
 )
 
 // Config is what a daemon is told when it starts.
@@ -34,6 +39,9 @@ type Config struct {
 	Socket string // path of the socket that it listens on
 	State  string // directory where the policy is kept
 	Log    *slog.Logger
+	// KeyLog is a file to which the keys of all SAs are written, in Wireshark's
+	// format; empty for none.
+	KeyLog string
 }
 
 // farewell is how long the daemon waits at its end for peers to confirm that
@@ -56,6 +64,15 @@ func Run(ctx context.Context, cfg Config) error {
 		return errors.Join(err, listener.Close())
 	}
 	defer lock.Close()
+	if cfg.KeyLog != "" {
+		if c.keys, err = openKeyLog(cfg.KeyLog, cfg.Log); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		defer c.keys.Close()
+	}
+	fetcher := fetch.New(fetch.Options{})
+	defer fetcher.Close()
+	c.fetcher = fetcher
 	c.memory = recall(c.state, cfg.Log)
 	if err := c.restore(ctx); err != nil {
 		return errors.Join(err, listener.Close())

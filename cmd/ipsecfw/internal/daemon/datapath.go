@@ -33,6 +33,7 @@ type joint struct {
 	policy   atomic.Pointer[policy]
 	ruleset  atomic.Pointer[nft.Ruleset] // in force
 	memory   *memory
+	keys     *keyLog
 	sets     sync.Mutex // held while what the kernel's sets of peers follow from changes, and while they do
 	soft     softSAs
 	failures failures
@@ -78,6 +79,7 @@ func (j *joint) Install(c ike.InstallChild) error {
 	if err != nil {
 		return err
 	}
+	j.keys.child(sa)
 	peer := sa.RemoteAddr.Addr()
 	j.memory.secure(peer, j.policy.Load().softens())
 	if err := j.putToWork(&nfq.SA{ChildSA: sa, Out: out, In: in, PathMTU: mtu, Since: time.Now()}, c.Standby); err != nil {
@@ -161,6 +163,21 @@ func (j *joint) responding() []netip.Addr {
 		}
 	}
 	return out
+}
+
+// Traffic implements ike.DataPath.
+func (j *joint) Traffic(in ipsec.SPI) (received, sent uint64) {
+	sa := j.engine.SAD().Inbound(in)
+	if sa == nil {
+		return 0, 0
+	}
+	if x, ok := sa.In.(*esp.Inbound); ok {
+		received = x.Counters().Packets
+	}
+	if x, ok := sa.Out.(*esp.Outbound); ok {
+		sent = x.Counters().Packets
+	}
+	return received, sent
 }
 
 // Failed implements ike.DataPath. The Manager has logged why.

@@ -33,7 +33,7 @@ func editOf(from *part, up *api.Policy) *edit {
 	if !ok {
 		return nil
 	}
-	return &edit{from, &part{upload: up, file: file, rules: from.rules}, e}
+	return &edit{from, &part{upload: up, file: file, rules: from.rules, ppks: from.ppks}, e}
 }
 
 // edited is what combine makes of parts of which one is an edit of one of p's;

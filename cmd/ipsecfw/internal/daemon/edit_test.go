@@ -70,7 +70,7 @@ func TestEdited(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := upload(many(nil))
-			from, err := load(&before)
+			from, err := load(&before, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +112,7 @@ func TestEdited(t *testing.T) {
 func TestEditNeedsTheSameCredentials(t *testing.T) {
 	before, after := upload(many(nil)), upload(many(map[int]string{7: "{from: 10.1.9.9, to: me}"}))
 	after.Files["psk"] = []byte("another long enough secret\n")
-	from, err := load(&before)
+	from, err := load(&before, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/ipsecfw/ipsecfw/filter/nft"
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/esp"
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/nfq"
 )
 
@@ -201,13 +202,22 @@ func (c *control) Peers() []api.Peer {
 	}
 	var out []api.Peer
 	for _, p := range pl.manager.Peers() {
-		out = append(out, api.Peer{
-			Version: int(p.Version), Initiator: p.Initiator,
-			SPIi: fmt.Sprintf("%016x", p.SPIi), SPIr: fmt.Sprintf("%016x", p.SPIr),
-			Local: p.Local.String(), Remote: p.Remote.String(), LocalID: p.LocalID, RemoteID: p.RemoteID,
-			Authentication: p.Auth, Proposal: p.Proposal.String(), NATLocal: p.NATLocal, NATRemote: p.NATRemote,
-			Children: len(p.Children), AgeSeconds: int64(time.Since(p.Since).Seconds()),
-		})
+		out = append(out, describePeer(p))
+	}
+	return out
+}
+
+func describePeer(p ike.PeerStatus) api.Peer {
+	out := api.Peer{
+		Version: int(p.Version), Initiator: p.Initiator,
+		SPIi: fmt.Sprintf("%016x", p.SPIi), SPIr: fmt.Sprintf("%016x", p.SPIr),
+		Local: p.Local.String(), Remote: p.Remote.String(), LocalID: p.LocalID, RemoteID: p.RemoteID,
+		Authentication: p.Auth, Proposal: p.Proposal.String(), NATLocal: p.NATLocal, NATRemote: p.NATRemote,
+		Children: len(p.Children), AgeSeconds: int64(time.Since(p.Since).Seconds()),
+		PPK: p.PPK, Fragmentation: p.Fragmentation, Window: p.Window,
+	}
+	if !p.Renew.IsZero() {
+		out.Renew = &p.Renew
 	}
 	return out
 }
@@ -216,7 +226,7 @@ func (c *control) Peers() []api.Peer {
 func (c *control) Status() api.Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := api.Status{Generation: c.generation, Counters: map[string]uint64{}, Queue: api.QueueCompat}
+	s := api.Status{Generation: c.generation, Counters: map[string]uint64{}, Queue: api.QueueCompat, KeyLog: c.keys.path()}
 	if c.plant == nil {
 		return s
 	}

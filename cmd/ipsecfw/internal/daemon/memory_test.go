@@ -81,7 +81,7 @@ rules:
   - {name: b, filter-list: b, action: permit}
   - {name: fixed, filter-list: fixed, action: block}
 `)
-	x, err := load(&up)
+	x, err := load(&up, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,6 +65,7 @@ const keepaliveEvery = 20 * time.Second
 type plant struct {
 	joint
 	begun   chan struct{} // closed when nftables has the rules
+	stopped chan struct{} // closed by stop
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	closers []func() error
@@ -73,9 +74,12 @@ type plant struct {
 // start makes a plant for a policy. Packets come to it when nftables has the
 // rules; what peers say by IKE in the meantime waits until begin. A part that
 // fails later is told to fatal.
-func start(p *policy, m *memory, log *slog.Logger, fatal func(error)) (*plant, error) {
+func start(p *policy, m *memory, keys *keyLog, log *slog.Logger, fatal func(error)) (*plant, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	pl := &plant{joint: joint{memory: m, soft: softSAs{peers: map[netip.Addr]softSA{}}, log: log}, begun: make(chan struct{}), cancel: cancel}
+	pl := &plant{
+		joint: joint{memory: m, keys: keys, soft: softSAs{peers: map[netip.Addr]softSA{}}, log: log},
+		begun: make(chan struct{}), stopped: make(chan struct{}), cancel: cancel,
+	}
 	pl.policy.Store(p)
 	if err := pl.open(ctx, p, fatal); err != nil {
 		return nil, errors.Join(err, pl.stop())
@@ -126,11 +130,15 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 		Wire: pl, Acquirer: pl, Injector: tun, Host: pl.links, DefaultResponse: rules.DefaultResponseRule, Log: pl.log,
 	})
 	pl.engine.SetSPD(p.spd)
-	pl.manager = ike.NewManager(ike.ManagerConfig{
+	managed := ike.ManagerConfig{
 		Policies: p, Transport: pl.sockets, DataPath: pl, Log: pl.log,
 		Initiator: func(c ike.MachineConfig) ike.Machine { return ikev2.NewInitiator(c) },
 		Responder: func(c ike.MachineConfig) ike.Machine { return ikev2.NewResponder(c) },
-	})
+	}
+	if pl.keys != nil {
+		managed.KeyLog = pl.keys.secrets
+	}
+	pl.manager = ike.NewManager(managed)
 	run := func(f func() error) {
 		pl.running.Go(func() {
 			if err := f(); err != nil && ctx.Err() == nil {
@@ -160,7 +168,7 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 		run(func() error { return q.Wait(ctx) })
 	}
 	run(func() error {
-		return pl.sockets.Run(ctx, pl.manager.HandleDatagram, func() udp.Receiver { return pl.engine.NewInbound(true) })
+		return pl.sockets.Run(ctx, pl.manager.HandleDatagram, func() udp.Receiver { return pl.engine.NewInbound(true) }, pl.manager.Unreachable)
 	})
 	for _, c := range pl.raw {
 		if c != nil {
@@ -243,6 +251,7 @@ func (pl *plant) stop() error {
 	default: // no peer has an SA
 	}
 	pl.cancel()
+	close(pl.stopped)
 	var errs []error
 	for _, f := range pl.closers {
 		if err := f(); err != nil && !errors.Is(err, net.ErrClosed) {

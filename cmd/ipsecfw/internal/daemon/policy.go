@@ -1,7 +1,7 @@
 package daemon
 
 import (
-	"errors"
+	"crypto/hmac"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -17,99 +17,6 @@ import (
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/rules"
 )
-
-// part is a rule file that can be put in force: parsed, its credentials
-// loaded. It is immutable.
-type part struct {
-	upload *api.Policy
-	file   *rules.File
-	rules  map[string]*negotiation
-}
-
-// negotiation is a rule with the action negotiate, or the default response.
-type negotiation struct {
-	rules.Negotiation
-	auth []ike.AuthMethod
-}
-
-// Verify reads an upload and everything in it, as Apply does before anything
-// else. The error is an *api.Error.
-func Verify(up api.Policy) error {
-	_, err := load(&up)
-	return err
-}
-
-// load checks an upload and everything in it. The error is an *api.Error.
-func load(up *api.Policy) (*part, error) {
-	file, err := rules.Parse(up.Name, []byte(up.Source))
-	if err != nil {
-		return nil, invalid(err)
-	}
-	read := func(path string) ([]byte, error) {
-		if b, ok := up.Files[path]; ok {
-			return b, nil
-		}
-		return nil, fmt.Errorf("the file %q did not come with the policy", path)
-	}
-	p := &part{upload: up, file: file, rules: map[string]*negotiation{}}
-	negotiations := file.Negotiations()
-	if d, ok := file.DefaultResponse(); ok {
-		negotiations[d.Rule] = d
-	}
-	if files := missing(negotiations, up.Files); len(files) > 0 {
-		return nil, &api.Error{
-			Code: api.CodeMissingFiles, Message: fmt.Sprintf("%d files that the rule file names did not come with it", len(files)),
-			Files: files,
-		}
-	}
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(negotiations)) {
-		n := negotiations[name]
-		auth, err := credentials.Load(n, read)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		p.rules[name] = &negotiation{n, auth}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, invalid(err)
-	}
-	return p, nil
-}
-
-// missing returns the files that rules name and that are not there, in order.
-func missing(negotiations map[string]rules.Negotiation, files map[string][]byte) []api.NamedFile {
-	found := map[string]api.NamedFile{}
-	for _, name := range slices.Sorted(maps.Keys(negotiations)) {
-		n := negotiations[name]
-		want := func(path string, secret bool) {
-			if _, ok := files[path]; ok {
-				return
-			}
-			f, known := found[path]
-			if !known {
-				f = api.NamedFile{Path: path, Need: fmt.Sprintf("%s: rule %q", n.Position, n.Rule)}
-			}
-			f.Secret = f.Secret || secret
-			found[path] = f
-		}
-		for _, a := range n.Auth {
-			if c := a.Certificate; c != nil {
-				want(c.Authority, false)
-				want(c.Own, false)
-				want(c.Key, true)
-			} else {
-				want(a.PresharedKey.File, true)
-			}
-		}
-	}
-	var out []api.NamedFile
-	for _, path := range slices.Sorted(maps.Keys(found)) {
-		out = append(out, found[path])
-	}
-	return out
-}
 
 // policy is the rule files in force as one policy, with the addresses that
 // names stand for. It is immutable, and tells the key exchange about peers
@@ -151,10 +58,7 @@ func combine(parts []*part, addresses rules.Addresses, generation uint64) (*poli
 			names[r.Name] = true
 		}
 		entries = append(entries, x.file.Entries(addresses)...)
-		maps.Copy(p.rules, x.rules)
-		if i < len(parts)-1 { // which is a setting, and there can be one only
-			delete(p.rules, rules.DefaultResponseRule)
-		}
+		maps.Copy(p.rules, x.under(parts[len(parts)-1]))
 	}
 	var err error
 	if p.spd, err = filter.New(entries, filter.Settings{Generation: generation, Exemptions: p.settings().Exemptions}); err != nil {
@@ -193,40 +97,13 @@ func invalid(err error) error {
 func (p *policy) Peer(local, remote netip.Addr) (ike.Policy, bool) {
 	for i := range p.secured {
 		if s := &p.secured[i]; s.concerns(local, remote) {
-			return p.peer(s.rule), true
+			return s.rule.peer, true
 		}
 	}
 	if n := p.rules[rules.DefaultResponseRule]; n != nil {
-		return p.peer(n), true
+		return n.peer, true
 	}
 	return ike.Policy{}, false
-}
-
-func (p *policy) peer(n *negotiation) ike.Policy {
-	k := p.settings().KeyExchange
-	out := ike.Policy{
-		Proposals: p.settings().IKE(), Auth: n.auth, LocalID: n.OwnID, PeerID: n.PeerID, Peers: group(n.Peers),
-		Liveness: k.Liveness, Lifetime: k.Lifetime, MaxChildren: children(k), ForceUDP: n.ForceUDP,
-	}
-	if n.AllowUnsecured {
-		out.Patience = n.FallbackAfter
-	}
-	return out
-}
-
-// children is how many Child SAs an IKE SA may have; 0 for any number.
-func children(k rules.KeyExchange) int {
-	if k.MasterKeyPFS {
-		return 1
-	}
-	return k.Children
-}
-
-func group(g *rules.PeerGroup) *ike.PeerGroup {
-	if g == nil {
-		return nil
-	}
-	return &ike.PeerGroup{Name: g.Name, Names: g.Names, Units: g.Units}
 }
 
 // concerns reports whether the peer at an address may be the other end of an
@@ -263,15 +140,25 @@ func (p *policy) Child(local, remote netip.Addr, _, _ []ipsec.TrafficSelector, t
 }
 
 // same reports whether a rule means the same to SAs in both policies, so that
-// they may live on.
+// they may live on. How an IKE SA begins, and how long it lives, is nothing to
+// them.
 func (p *policy) same(q *policy, rule string) bool {
 	a, b := p.rules[rule], q.rules[rule]
 	if a == nil || b == nil {
 		return false
 	}
-	x, y := a.Negotiation, b.Negotiation
-	x.Position, y.Position = "", "" // a comment may have been added above
-	return reflect.DeepEqual(x, y) && ike.SameMethods(a.auth, b.auth)
+	meaning := func(n rules.Negotiation) rules.Negotiation {
+		n.Reauth, n.Childless, n.Exchange = 0, false, rules.Exchange{}
+		n.Position = "" // a comment may have been added above
+		if n.Peers != nil {
+			g := *n.Peers
+			g.Position = rules.Position{}
+			n.Peers = &g
+		}
+		return n
+	}
+	return reflect.DeepEqual(meaning(a.Negotiation), meaning(b.Negotiation)) && ike.SameMethods(a.auth, b.auth) &&
+		slices.EqualFunc(a.ppks, b.ppks, func(x, y ike.PPK) bool { return x.ID == y.ID && hmac.Equal(x.Secret, y.Secret) })
 }
 
 // softens reports whether any rule allows clear packets to peers without IKE.
@@ -284,16 +171,17 @@ func (p *policy) softens() bool {
 	return false
 }
 
-// warnings returns what is hardly meant in a part: what nothing uses, and
-// certificates of our own that peers will refuse today.
+// warnings returns what is hardly meant in a part, and what works and should
+// not stay so.
 func (p *policy) warnings(x *part) []string {
-	out := []string{}
-	for _, w := range x.file.Unused() {
-		out = append(out, fmt.Sprintf("%s: warning: %s; %s", w.Position, w.Text, w.Hint))
-	}
+	out := append([]string{}, verify.Unused(x.file)...)
 	for _, name := range slices.Sorted(maps.Keys(x.rules)) {
-		n := x.rules[name]
-		for _, w := range credentials.Expiry(n.auth, time.Now()) {
+		n := p.rules[name]
+		if n == nil { // the default response of another file is in force
+			continue
+		}
+		out = append(out, verify.Risks(n.Negotiation)...)
+		for _, w := range (credentials.Credentials{Auth: n.auth, PPKs: n.ppks}).Warnings(time.Now()) {
 			out = append(out, fmt.Sprintf("%s: warning: rule %q: %s", n.Position, name, w))
 		}
 	}

@@ -40,7 +40,7 @@ rules:
 func upload(text string) api.Policy {
 	return api.Policy{Name: "test.yaml", Source: text, Files: map[string][]byte{
 		"psk": []byte("a long enough secret\n"), "psk2": []byte("another long secret\n"),
-		"psk3": []byte("a third long secret\n"),
+		"psk3": []byte("a third long secret\n"), "ppk": []byte("thirty-two random bytes or more!\n"),
 	}}
 }
 
@@ -55,7 +55,7 @@ func mustCompile(t *testing.T, text string) *policy {
 
 // compile makes a policy of one rule file.
 func compile(up api.Policy) (*policy, error) {
-	x, err := load(&up)
+	x, err := load(&up, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func TestCompileRefuses(t *testing.T) {
 func TestMissingFiles(t *testing.T) {
 	up := upload(strings.Replace(source, "authentication: [{preshared-key: {file: psk3}}]", "authentication: [{certificate: {authority: ca, own: own, key: key}}]", 1))
 	delete(up.Files, "psk2")
-	_, err := load(&up)
+	_, err := load(&up, nil)
 	var e *api.Error
 	const branch, both = `test.yaml:17:5: rule "branch"`, `test.yaml:18:5: rule "both"`
 	want := []api.NamedFile{{Path: "ca", Need: branch}, {Path: "key", Need: branch, Secret: true}, {Path: "own", Need: branch}, {Path: "psk2", Need: both, Secret: true}}
@@ -226,6 +226,12 @@ func TestSame(t *testing.T) {
 		{"comment above", "version: 1\n", "# a comment\nversion: 1\n", true},
 		{"other algorithm", "[aes256gcm16]", "[chacha20poly1305]", false},
 		{"other key", "action: secure, authentication: [{preshared-key: {file: psk}}]", "action: secure, authentication: [{preshared-key: {file: psk2}}]", false},
+		{"other proposals for IKE", "{name: staff, ", "{key-exchange: {proposals: [aes256-sha256-modp2048]}, name: staff, ", false},
+		{"other proposals of the file", "version: 1\n", "version: 1\nkey-exchange: {suite: interop}\n", false},
+		{"a post-quantum key", "version: 1\n", "version: 1\nkey-exchange: {ppk: {id: a, file: ppk}}\n", false},
+		{"another time of reauthentication", "{name: staff, ", "{key-exchange: {reauthentication: 1h, childless: true}, name: staff, ", true},
+		{"another lifetime of IKE SAs", "version: 1\n", "version: 1\nkey-exchange: {lifetime: 1h, liveness: 5s, window: 1}\n", true},
+		{"the suite that holds anyway", "{name: staff, ", "{key-exchange: {suite: default}, name: staff, ", true},
 		{"gone", "{name: staff, ", "{name: employees, ", false},
 	}
 	for _, tt := range tests {

@@ -144,11 +144,7 @@ func Methods(n rules.Negotiation) []string {
 func Authentication(n rules.Negotiation) []string {
 	out := make([]string, len(n.Auth))
 	for i, a := range n.Auth {
-		if a.Certificate != nil {
-			out[i] = "certificate of " + a.Certificate.Authority
-		} else {
-			out[i] = "preshared key in " + a.PresharedKey.File
-		}
+		out[i] = a.String()
 	}
 	return out
 }

@@ -2,32 +2,44 @@ package verify
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/rules"
 )
 
-// proof is what a rule wants peers to prove. It is comparable.
-type proof struct{ methods, peerID, names, units string }
+// demands are what a rule wants of peers: what they prove, and how the key
+// exchange goes. It is comparable.
+type demands struct{ proof, exchange string }
 
-func proofOf(n rules.Negotiation) proof {
-	var methods []string
+func demandsOf(n rules.Negotiation) demands {
+	var methods, members []string
 	for _, a := range n.Auth {
+		m := a.String()
 		if a.Certificate != nil {
-			methods = append(methods, "certificate "+a.Certificate.Authority)
-		} else {
-			methods = append(methods, "key "+a.PresharedKey.File)
+			m += " revocation " + a.Certificate.Revocation.String()
+		}
+		methods = append(methods, m)
+	}
+	if g := n.Peers; g != nil {
+		for _, m := range []rules.Members{g.Members, g.Except} {
+			members = append(members, fmt.Sprintf("%q %q %q %q", m.Names, m.Units, m.Subjects, m.Fingerprints))
 		}
 	}
-	out := proof{methods: strings.Join(methods, ", "), peerID: n.PeerID}
-	if n.Peers != nil {
-		out.names, out.units = strings.Join(n.Peers.Names, "\n"), strings.Join(n.Peers.Units, "\n")
+	return demands{
+		proof:    fmt.Sprintf("%q %q %q", methods, n.PeerID, members),
+		exchange: fmt.Sprintf("%v %v %v %v", n.IKE, n.Reauth, n.PPKs, n.Childless),
 	}
-	return out
+}
+
+// weakIKE reports whether an IKE SA by a rule may have weak algorithms.
+func weakIKE(n rules.Negotiation) bool {
+	return slices.ContainsFunc(n.IKE, func(p ipsec.Proposal) bool {
+		return slices.ContainsFunc(p.Transforms, func(t ipsec.Transform) bool { _, weak := t.Weak(); return weak })
+	})
 }
 
 // peering is addresses of peers that a rule concerns.
@@ -38,13 +50,13 @@ type peering struct {
 }
 
 // authentication warns of rules for the same peers that want other proofs of
-// them: a peer authenticates once, by the rule of the most specific filter that
-// concerns its address.
+// them, or another key exchange: a peer authenticates once, by the rule of the
+// most specific filter that concerns its address.
 func (p *Policy) authentication() []string {
-	negotiations, proofs := map[string]rules.Negotiation{}, map[string]proof{}
+	negotiations, wants := map[string]rules.Negotiation{}, map[string]demands{}
 	for _, f := range p.Files {
-		for name, n := range f.Negotiations() {
-			negotiations[name], proofs[name] = n, proofOf(n)
+		for _, n := range p.negotiations(f) {
+			negotiations[n.Rule], wants[n.Rule] = n, demandsOf(n)
 		}
 	}
 	if len(negotiations) < 2 {
@@ -68,7 +80,7 @@ func (p *Policy) authentication() []string {
 				}
 				continue
 			}
-			if proofs[o.rule] == proofs[x.rule] {
+			if wants[o.rule] == wants[x.rule] {
 				continue
 			}
 			light, heavy := *o, x
@@ -78,8 +90,14 @@ func (p *Policy) authentication() []string {
 			if pair := [2]string{light.rule, heavy.rule}; !warned[pair] {
 				warned[pair] = true
 				common := filter.Range(x.first, slices.MinFunc([]netip.Addr{o.last, x.last}, netip.Addr.Compare))
-				out = append(out, warning(negotiations[light.rule].Position,
-					"rule %q wants other proofs of the peers %s than rule %q at %s, whose filter is asked first: a peer authenticates once, and gets no SA by this rule unless it proves what both want; give both the same authentication, peer-id and peers",
+				text := "rule %q wants other proofs of the peers %s than rule %q at %s, whose filter is asked first: a peer authenticates once, and gets no SA by this rule unless it proves what both want; give both the same authentication, peer-id and peers"
+				if wants[light.rule].proof == wants[heavy.rule].proof {
+					text = "rule %q wants another key exchange with the peers %s than rule %q at %s, whose filter is asked first: the IKE SA is made as that one says, for both; give both the same key-exchange"
+				}
+				if weakIKE(negotiations[heavy.rule]) && !negotiations[light.rule].Legacy {
+					text += "; and that one is legacy: the keys of this rule's SAs with these peers may come of weak algorithms"
+				}
+				out = append(out, warning(negotiations[light.rule].Position, text,
 					light.rule, common, heavy.rule, negotiations[heavy.rule].Position))
 			}
 		}

@@ -39,7 +39,7 @@ func (p *Policy) Errors() error {
 	both.Go(func() { contradictions = p.contradictions() })
 	both.Go(func() { assertions = p.assertions() })
 	both.Wait()
-	return errors.Join(contradictions, assertions)
+	return errors.Join(p.weak(), contradictions, assertions)
 }
 
 // Warnings returns what works and is hardly meant, each beginning with
@@ -49,6 +49,7 @@ func (p *Policy) Warnings() []string {
 	for _, f := range p.Files {
 		out = append(out, Unused(f)...)
 	}
+	out = append(out, p.risks()...)
 	var dead, authentication []string
 	var both sync.WaitGroup
 	both.Go(func() { dead = p.dead() })

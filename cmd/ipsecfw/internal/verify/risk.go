@@ -1,0 +1,79 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ipsecfw/ipsecfw/rules"
+)
+
+// Risks returns warnings of what a rule does and protects little.
+func Risks(n rules.Negotiation) []string {
+	var out []string
+	warn := func(format string, args ...any) {
+		out = append(out, warning(n.Position, "rule %q "+format, append([]any{n.Rule}, args...)...))
+	}
+	if ts := n.Weak(); n.Legacy && ts != nil {
+		warn("is legacy and has weak algorithms: %s; remove them as soon as its peers have better ones", rules.WeakText(ts))
+	}
+	for _, a := range n.Auth {
+		switch a.Anonymous {
+		case rules.AnonymousOwn:
+			warn("proves nothing of this host: peers cannot tell it from anybody else")
+		case rules.AnonymousPeer:
+			warn("lets in anybody at all: its peers prove nothing, and whoever sits between can pretend to be one of them; remove \"anonymous\" unless that is meant")
+		case rules.AnonymousBoth:
+			warn("lets in anybody at all: neither end proves anything, and whoever sits between reads and changes everything; remove \"anonymous\" unless that is meant")
+		}
+	}
+	return out
+}
+
+// risks returns the Risks of all rules, and of the default response.
+func (p *Policy) risks() []string {
+	var out []string
+	for _, f := range p.Files {
+		for _, n := range p.negotiations(f) {
+			out = append(out, Risks(n)...)
+		}
+	}
+	if len(p.Files) > 0 {
+		if n, ok := p.Files[len(p.Files)-1].DefaultResponse(); ok {
+			out = append(out, Risks(n)...)
+		}
+	}
+	return out
+}
+
+// negotiations returns the rules of one of the files that negotiate, in its
+// order, under the settings that hold: those of the last file.
+func (p *Policy) negotiations(f *rules.File) []rules.Negotiation {
+	g := f.With(p.Files[len(p.Files)-1].KeyExchange)
+	byName := g.Negotiations()
+	var out []rules.Negotiation
+	for i := range g.Rules {
+		if n, ok := byName[g.Rules[i].Name]; ok {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// weak finds rules whose peers would be offered weak algorithms by the key
+// exchange of another file, though they do not say legacy. Of a file's own the
+// parser lets none pass.
+func (p *Policy) weak() error {
+	var errs []error
+	for i, f := range p.Files {
+		if i == len(p.Files)-1 {
+			break
+		}
+		for _, n := range p.negotiations(f) {
+			if ts := n.Weak(); ts != nil && !n.Legacy {
+				errs = append(errs, fmt.Errorf("%s: rule %q does not say legacy: true, and its peers would be offered weak algorithms by the key exchange of %s: %s; write these in \"key-exchange\" of a rule with legacy: true",
+					n.Position, n.Rule, p.Files[len(p.Files)-1].Path, rules.WeakText(ts)))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
