@@ -17,11 +17,13 @@ type Counters struct {
 	OutMismatch  atomic.Uint64 // the SPD did not want it secured: the policy was changing
 	OutFailed    atomic.Uint64 // sealing or sending failed
 
-	InUnknownSPI atomic.Uint64 // no such SA
-	InRefused    atomic.Uint64 // replayed, forged or malformed ESP
-	InMismatch   atomic.Uint64 // opened, but not what the SA or the SPD allows
-	InDummy      atomic.Uint64 // RFC 4303 section 2.6
-	InFailed     atomic.Uint64 // the stack did not take it
+	InEarly        atomic.Uint64 // came before their SA, and waited
+	InEarlyDropped atomic.Uint64 // likewise, but in vain, or there was no room
+	InUnknownSPI   atomic.Uint64 // no such SA
+	InRefused      atomic.Uint64 // replayed, forged or malformed ESP
+	InMismatch     atomic.Uint64 // opened, but not what the SA or the SPD allows
+	InDummy        atomic.Uint64 // RFC 4303 section 2.6
+	InFailed       atomic.Uint64 // the stack did not take it
 
 	QueueOverflow atomic.Uint64 // times that the kernel had more for us than its buffer holds
 	QueueFlushed  atomic.Uint64 // packets that the kernel dropped before their verdict
@@ -42,6 +44,8 @@ func (c *Counters) Map() map[string]uint64 {
 		"out-too-big":         c.OutTooBig.Load(),
 		"out-policy-mismatch": c.OutMismatch.Load(),
 		"out-failed":          c.OutFailed.Load(),
+		"in-early":            c.InEarly.Load(),
+		"in-early-dropped":    c.InEarlyDropped.Load(),
 		"in-unknown-spi":      c.InUnknownSPI.Load(),
 		"in-refused":          c.InRefused.Load(),
 		"in-policy-mismatch":  c.InMismatch.Load(),

@@ -7,7 +7,8 @@
 //	tun.go      clear packets into the stack
 //	route.go    what makes a strict reverse path filter accept them
 //	sad.go      the SAs at work
-//	hold.go     packets that wait for an SA
+//	hold.go     packets that wait for an SA to leave by
+//	early.go    packets that came before their SA
 //	soft.go     peers that do not speak IKE
 //	links.go    the interfaces and addresses of the host
 //	engine.go   what they share: SPD, SAD, hold, counters

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/packet"
+	"github.com/ipsecfw/ipsecfw/ipsec"
 )
 
 // Verdict is what becomes of a queued packet.
@@ -58,17 +59,21 @@ type Config struct {
 
 // Engine is the state that the workers of the data path share.
 type Engine struct {
-	cfg  Config
-	spd  atomic.Pointer[filter.SPD]
-	sad  *SAD
-	hold hold
-	soft softPeers
+	cfg   Config
+	spd   atomic.Pointer[filter.SPD]
+	sad   *SAD
+	hold  hold
+	early early
+	soft  softPeers
 
 	// Counters is what became of packets.
 	Counters Counters
 
 	releasing sync.Mutex
 	releaser  *Outbound
+
+	admitting sync.Mutex
+	admitter  *Inbound
 }
 
 // NewEngine returns an Engine without a policy: until SetSPD it drops all that
@@ -82,7 +87,8 @@ func NewEngine(cfg Config) *Engine {
 	}
 	e := &Engine{cfg: cfg, sad: NewSAD()}
 	e.hold.limit = cfg.Hold
-	e.releaser = e.NewOutbound()
+	e.early.counters = &e.Counters
+	e.releaser, e.admitter = e.NewOutbound(), e.NewInbound(false)
 	return e
 }
 
@@ -93,9 +99,27 @@ func (e *Engine) SetSPD(s *filter.SPD) { e.spd.Store(s) }
 // SAD returns the SAs at work. Adding to it is Install's part.
 func (e *Engine) SAD() *SAD { return e.sad }
 
-// Install puts a pair of SAs to work, on standby as SAD.Add says. Release
-// sends what waited for it.
-func (e *Engine) Install(sa *SA, standby bool) { e.sad.Add(sa, standby) }
+// Expect says that an SA with an inbound SPI may be installed soon: packets
+// that come before it wait for it a little. It returns false if the SPI is
+// taken. It is not reserved: one that is not needed is forgotten after a while.
+func (e *Engine) Expect(spi ipsec.SPI) bool {
+	return e.sad.Inbound(spi) == nil && e.early.expect(spi, e.cfg.Now())
+}
+
+// Install puts a pair of SAs to work, on standby as SAD.Add says, and receives
+// what came before it. Release sends what waited for it.
+func (e *Engine) Install(sa *SA, standby bool) {
+	e.sad.Add(sa, standby)
+	// From here on nothing more is kept for it: whoever finds it not expected
+	// any more looks into the SAD again.
+	e.admitting.Lock()
+	defer e.admitting.Unlock()
+	for _, p := range e.early.take(sa.InSPI, e.cfg.Now()) {
+		e.admitter.encap = p.encap
+		e.admitter.Receive(p.buf, unwrapRoom, p.local, p.remote, p.trafficClass, p.link)
+	}
+	e.admitter.Flush()
+}
 
 // Release tries again what waits for an SA of a rule with a peer, or of a rule
 // with anyone when remote is the zero address. What still finds no SA goes back

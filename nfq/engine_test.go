@@ -29,17 +29,18 @@ type host struct {
 }
 
 type sent struct {
-	encap bool
-	size  int
-	bytes []byte
+	encap         bool
+	local, remote netip.AddrPort
+	size          int
+	bytes         []byte
 }
 
 func (h *host) Acquire(d filter.Decision, _ *packet.Packet) {
 	h.acquired = append(h.acquired, d.Entry.Name)
 }
 func (h *host) UnknownSPI(_, _ netip.AddrPort, spi ipsec.SPI) { h.unknown = append(h.unknown, spi) }
-func (h *host) SendESP(encap bool, _, _ netip.AddrPort, _ uint8, b []byte, size int) error {
-	h.sent = append(h.sent, sent{encap, size, bytes.Clone(b)})
+func (h *host) SendESP(encap bool, local, remote netip.AddrPort, _ uint8, b []byte, size int) error {
+	h.sent = append(h.sent, sent{encap, local, remote, size, bytes.Clone(b)})
 	return nil
 }
 func (h *host) Inject(pkt []byte, gsoSize, _, _, _ int) error {

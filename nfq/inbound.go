@@ -43,9 +43,14 @@ func (in *Inbound) Receive(buf []byte, offset int, local, remote netip.AddrPort,
 	spi := ipsec.SPI(binary.BigEndian.Uint32(pkt))
 	sa := e.sad.Inbound(spi)
 	if sa == nil {
-		e.Counters.InUnknownSPI.Add(1)
-		e.cfg.Acquirer.UnknownSPI(local, remote, spi)
-		return
+		if e.early.keep(earlyPacket{spi, e.cfg.Now(), in.encap, nil, local, remote, trafficClass, link}, pkt) {
+			return
+		}
+		if sa = e.sad.Inbound(spi); sa == nil { // not installed since, either
+			e.Counters.InUnknownSPI.Add(1)
+			e.cfg.Acquirer.UnknownSPI(local, remote, spi)
+			return
+		}
 	}
 	if sa.UDPEncap != in.encap {
 		e.Counters.InRefused.Add(1)

@@ -128,6 +128,28 @@ func (d *SAD) Add(sa *SA, standby bool) {
 	})
 }
 
+// Move gives a pair that is UDP-encapsulated other outer addresses, between
+// which the path has another MTU (RFC 7296 section 2.23). It returns the pair as
+// it is now, or nil when it stays as it was: one of transport mode is for
+// packets between two addresses, of which only the ports can change.
+func (d *SAD) Move(spi ipsec.SPI, local, remote netip.AddrPort, mtu int) *SA {
+	var moved *SA
+	d.change(func(s *sadState) {
+		sa := s.inbound[spi]
+		if sa == nil || !sa.UDPEncap || sa.Mode == ipsec.Transport && (local.Addr() != sa.LocalAddr.Addr() || remote.Addr() != sa.RemoteAddr.Addr()) {
+			return
+		}
+		child := *sa.ChildSA
+		child.LocalAddr, child.RemoteAddr = local, remote
+		moved = &SA{ChildSA: &child, Out: sa.Out, In: sa.In, PathMTU: mtu, Since: sa.Since}
+		s.inbound[spi] = moved
+		k := keyOf(sa)
+		s.outbound[k] = slices.Clone(s.outbound[k])
+		s.outbound[k][slices.Index(s.outbound[k], sa)] = moved
+	})
+	return moved
+}
+
 // Remove takes a pair out by its inbound SPI and wipes its keys; it returns
 // nil when there is none.
 func (d *SAD) Remove(spi ipsec.SPI) *SA {

@@ -200,7 +200,9 @@ rules:
 	s := startTraffic(t, m.server, serverInner, workstationInner+":7")
 	m.happen(t, c["event"])
 	sent, lost := s.end(t)
-	if lost > 0 {
+	// strongSwan deletes the SAs before it authenticates anew.
+	breaks := strings.HasSuffix(c["event"], "reauthenticates") && (c["initiator"] == "strongSwan" || c["event"] == "strongSwan reauthenticates")
+	if lost > 0 && !breaks {
 		t.Errorf("%d of %d datagrams were lost", lost, sent)
 	}
 	must(t, ping(within(t, 10*time.Second), m.server, serverInner, workstationInner, 3000))
@@ -275,6 +277,7 @@ type ikeSA struct {
 	Proposal       string `json:"proposal"`
 	NATLocal       bool   `json:"nat-local"`
 	NATRemote      bool   `json:"nat-remote"`
+	PPK            string `json:"ppk"`
 }
 
 // ikeSAs lists the daemon's IKE SAs.

@@ -59,22 +59,35 @@ func (a *authority) issue(t *testing.T, name, address string, units ...string) (
 // issueFor is issue for a key that there is.
 func (a *authority) issueFor(t *testing.T, private crypto.Signer, name, address string, units ...string) (cert, key []byte) {
 	t.Helper()
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	must(t, err)
+	return a.issueWith(t, private, name, address, func(c *x509.Certificate) { c.Subject.OrganizationalUnit = units })
+}
+
+// issueWith is issue for a key that there is and a certificate that is not as
+// usual.
+func (a *authority) issueWith(t *testing.T, private crypto.Signer, name, address string, change func(*x509.Certificate)) (cert, key []byte) {
+	t.Helper()
 	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: name, OrganizationalUnit: units},
+		SerialNumber: serial(t),
+		Subject:      pkix.Name{CommonName: name},
 		DNSNames:     []string{name},
 		IPAddresses:  []net.IP{net.ParseIP(address)},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(24 * time.Hour),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 	}
+	change(template)
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, private.Public(), a.key)
 	must(t, err)
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
 	must(t, err)
 	return block("CERTIFICATE", der), block("PRIVATE KEY", pkcs8)
+}
+
+func serial(t *testing.T) *big.Int {
+	t.Helper()
+	n, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	must(t, err)
+	return n
 }
 
 func block(kind string, der []byte) []byte {

@@ -30,21 +30,26 @@ type connection struct {
 
 	Proposals, ESP string   // algorithms; empty for some usual ones
 	More           []string // further settings of the connection
+	MoreRemote     []string // of what the other end has to prove
 	MoreChild      []string // and of its Child SA
 }
 
 // charon is a strongSwan daemon, in a host or in a guest.
 type charon struct {
-	dir string
-	run func(command []string) (string, error)
+	dir  string
+	run  func(command []string) (string, error)
+	kill func() // as a crash would; only in a host
+	ppks []ppk
 }
+
+// ppk is a post-quantum preshared key.
+type ppk struct{ ID, Key string }
 
 var strongswanConf = template.Must(template.New("strongswan.conf").Parse(`
 charon {
   load = random nonce openssl pem pkcs1 pkcs8 x509 revocation constraints pubkey aes sha1 sha2 hmac xcbc cmac ccm ctr gcm chapoly curve25519 kdf drbg {{.Kernel}} socket-default vici
   retransmit_tries = 3
   install_virtual_ip = no
-  make_before_break = yes
   filelog {
     f {
       path = {{.Dir}}/charon.log
@@ -94,6 +99,9 @@ connections {
       auth = psk
       id = {{or .RemoteID .Remote}}
 {{- end}}
+{{- range .MoreRemote}}
+      {{.}}
+{{- end}}
     }
     children {
       {{.Name}} {
@@ -113,6 +121,12 @@ secrets {
   ike-1 {
     secret = "{{.Secret}}"
   }
+{{- range $i, $key := .PPKs}}
+  ppk-{{$i}} {
+    id = {{$key.ID}}
+    secret = "{{$key.Key}}"
+  }
+{{- end}}
 }
 `))
 
@@ -123,20 +137,20 @@ func (c *charon) configure(t *testing.T, kernel string, connections ...connectio
 	var b bytes.Buffer
 	must(t, strongswanConf.Execute(&b, map[string]any{"Kernel": kernel, "Dir": c.dir}))
 	c.write(t, "strongswan.conf", b.Bytes())
-	c.write(t, "swanctl.conf", swanctlFile(t, connections))
+	c.write(t, "swanctl.conf", c.swanctlFile(t, connections))
 }
 
 // connect makes strongSwan have these connections and no others.
 func (c *charon) connect(t *testing.T, connections ...connection) {
 	t.Helper()
-	c.write(t, "swanctl.conf", swanctlFile(t, connections))
+	c.write(t, "swanctl.conf", c.swanctlFile(t, connections))
 	c.load(t)
 }
 
-func swanctlFile(t *testing.T, connections []connection) []byte {
+func (c *charon) swanctlFile(t *testing.T, connections []connection) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	must(t, swanctlConf.Execute(&b, map[string]any{"Connections": connections, "Secret": psk}))
+	must(t, swanctlConf.Execute(&b, map[string]any{"Connections": connections, "Secret": psk, "PPKs": c.ppks}))
 	return b.Bytes()
 }
 
@@ -176,16 +190,26 @@ func startCharon(t *testing.T, h *lab.Host, c *charon, connections ...connection
 		}
 		return string(out), err
 	}
+	c.start(t, h)
+	t.Cleanup(func() {
+		c.kill()
+		c.show(t)
+	})
+}
+
+// start starts the process in a host, and loads what was configured.
+func (c *charon) start(t *testing.T, h *lab.Host) {
+	t.Helper()
 	// Its process ID is at a fixed place in /run: each gets a /run of its own.
 	cmd := h.Command("sh", "-c", "mount -t tmpfs none /run && exec "+charonPath)
 	cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
 	cmd.Env = append(os.Environ(), c.env()...)
 	must(t, cmd.Start())
-	t.Cleanup(func() {
+	c.kill = func() {
 		cmd.Process.Kill()
 		cmd.Wait()
-		c.show(t)
-	})
+		os.Remove(c.dir + "/vici")
+	}
 	c.load(t)
 }
 
@@ -210,6 +234,13 @@ func (c *charon) show(t *testing.T) {
 		log, _ := os.ReadFile(filepath.Join(c.dir, "charon.log"))
 		t.Logf("log of strongSwan:\n%s", log)
 	}
+}
+
+func (c *charon) log(t *testing.T) string {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(c.dir, "charon.log"))
+	must(t, err)
+	return string(log)
 }
 
 func (c *charon) swanctl(args ...string) (string, error) {

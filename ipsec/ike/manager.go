@@ -28,6 +28,10 @@ type DataPath interface {
 	NewSPI() ipsec.SPI
 	// Install puts a pair of SAs to work. On an error the SA is deleted again.
 	Install(c InstallChild) error
+	// Move says that the peer of the pair with an inbound SPI, which may be
+	// unknown, is at another place now: what is UDP-encapsulated goes there
+	// (RFC 7296 section 2.23).
+	Move(in ipsec.SPI, local, remote netip.AddrPort)
 	// Remove ends the pair with an inbound SPI, which may be unknown.
 	Remove(in ipsec.SPI, reason string)
 	// Failed says that there will be no SA for the packets that wait for the

@@ -131,14 +131,27 @@ func (m *Manager) carryOut(e *entry, x Effect) {
 	case Established:
 		m.establish(e, x)
 	case Changed:
-		e.info = x.Peer
-		m.cfg.Log.Info("IKE SA changed", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID)
+		m.changed(e, x)
 	case Renew:
 		m.renew(e, x)
 	case Failed:
 		m.failed(e, x)
 	case Closed:
 		m.closed(e, x)
+	}
+}
+
+// changed notes what an IKE SA is now. Its Child SAs follow a peer that has
+// moved.
+func (m *Manager) changed(e *entry, x Changed) {
+	moved := x.Peer.Local != e.info.Local || x.Peer.Remote != e.info.Remote
+	e.info = x.Peer
+	m.cfg.Log.Info("IKE SA changed", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID)
+	if !moved {
+		return
+	}
+	for _, c := range e.children {
+		m.cfg.DataPath.Move(c.In, x.Peer.Local, x.Peer.Remote)
 	}
 }
 

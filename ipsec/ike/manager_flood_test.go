@@ -40,11 +40,12 @@ func (f *flooded) Peer(_, remote netip.Addr) (Policy, bool) {
 func (f *flooded) Child(_, _ netip.Addr, _, _ []ipsec.TrafficSelector, _ bool) []ChildPolicy {
 	return nil
 }
-func (f *flooded) Send(_, _ netip.AddrPort, _ []byte) error  { return nil }
-func (f *flooded) NewSPI() ipsec.SPI                         { return 0x1000 }
-func (f *flooded) Install(InstallChild) error                { return nil }
-func (f *flooded) Traffic(ipsec.SPI) (received, sent uint64) { return 0, 0 }
-func (f *flooded) Remove(ipsec.SPI, string)                  {}
+func (f *flooded) Send(_, _ netip.AddrPort, _ []byte) error       { return nil }
+func (f *flooded) NewSPI() ipsec.SPI                              { return 0x1000 }
+func (f *flooded) Install(InstallChild) error                     { return nil }
+func (f *flooded) Traffic(ipsec.SPI) (received, sent uint64)      { return 0, 0 }
+func (f *flooded) Move(ipsec.SPI, netip.AddrPort, netip.AddrPort) {}
+func (f *flooded) Remove(ipsec.SPI, string)                       {}
 func (f *flooded) Failed(policy string, remote netip.Addr, err error) {
 	f.failures[flow{policy, here, remote}] = err
 }

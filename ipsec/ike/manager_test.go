@@ -471,6 +471,47 @@ func TestManagerUDP(t *testing.T) {
 	}
 }
 
+// When a peer's NAT gives it another port or address, its Child SAs go there.
+func TestManagerPeerMoves(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		outside netip.Addr
+	}{{"another port", addrC}, {"another address", netip.MustParseAddr("10.0.0.77")}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := iketest.NewNetwork(1, iketest.Faults{Delay: time.Millisecond})
+				nat := &iketest.NAT{Inside: addrA, Outside: addrC}
+				net.SetNAT(nat)
+				ra, rb := psk(addrB), psk(addrC)
+				one, other := all("all"), all("other")
+				one.Mode, other.Mode = ipsec.Tunnel, ipsec.Tunnel
+				ra.children = []ike.ChildPolicy{one, other}
+				rb.children = ra.children
+				a, b := start(t, net, addrA, ra), start(t, net, addrB, rb)
+				a.Acquire(addrA, addrB, one, host(addrA), host(addrB))
+				pass(time.Second)
+				was := b.sad.Alive()[0]
+				nat.Rebind()
+				nat.Outside = tt.outside
+				a.Acquire(addrA, addrB, other, host(addrA), host(addrB))
+				pass(5 * time.Second)
+				if shared(a, b) != 2 {
+					t.Fatalf("%d pairs of SAs, want 2: %v %v", shared(a, b), a.sad.Failures(), b.sad.Failures())
+				}
+				want := b.Peers()[0].Remote
+				if want == was.RemoteAddr || want.Addr() != tt.outside {
+					t.Fatalf("b sends IKE messages to %s", want)
+				}
+				for _, sa := range b.sad.Alive() {
+					if sa.RemoteAddr != want || sa.LocalAddr != was.LocalAddr {
+						t.Errorf("packets of %s go from %s to %s, want to %s", sa.InSPI, sa.LocalAddr, sa.RemoteAddr, want)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestManagerNotInstalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := iketest.NewNetwork(1, iketest.Faults{})

@@ -28,6 +28,7 @@ func TestRun(t *testing.T) {
 	}
 	r, err := run(t.Context(), config{
 		few: 10, many: 100, repetitions: 2, duration: 20 * time.Millisecond, lookups: 1000,
+		handshakes: 20, ikeSAs: 50, rest: 500 * time.Millisecond,
 		profile: filepath.Join(t.TempDir(), "profile"), progress: func(s string) { t.Log(s) },
 	})
 	if err != nil {
@@ -49,7 +50,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("the table has no row %q", x.Name)
 		}
 	}
-	if len(r.Rows) != 34 {
+	if len(r.Rows) != 34+15+4 {
 		t.Errorf("%d things were measured", len(r.Rows))
 	}
 	path := filepath.Join(t.TempDir(), "report.json")

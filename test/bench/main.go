@@ -1,7 +1,9 @@
 // Command bench measures what a large policy costs: packets through the host's
 // own hooks, check and apply as commands, the daemon's memory, the engine's own
-// lookup; and beside it the same filters as plain rules of nft. It needs root,
-// takes minutes, and prints one table with what is wanted.
+// lookup; and beside it the same filters as plain rules of nft. It measures the
+// key exchange, too: how fast IKE SAs are made, beside those of strongSwan, and
+// what many of them cost. It needs root, takes minutes, and prints one table
+// with what is wanted.
 //
 // Everything is measured several times, what is compared by turns, and medians
 // count. On a machine that does other work the times say little; ratios of
@@ -22,11 +24,15 @@ import (
 
 // config says what is measured.
 type config struct {
+	only        string // the part that is measured; empty for all
 	program     string // path of ipsecfw
 	few, many   int    // filters
 	repetitions int
 	duration    time.Duration // of each measurement of packets
 	lookups     int           // of each measurement of the engine's lookup
+	handshakes  int           // IKE SAs of each measurement of how fast they are made
+	ikeSAs      int           // that nobody uses
+	rest        time.Duration // for which nobody uses them
 	profile     string        // file for a CPU profile of the stages; may be empty
 	progress    func(string)
 }
@@ -41,6 +47,16 @@ const (
 	wantedAllocs  = 0
 )
 
+// What is wanted of the key exchange: of its handshakes against those of
+// charon, of 10,000 IKE SAs that nobody uses, and of their rekeying. Where two
+// ends draw lots for who comes first, the first seconds have twice the mean.
+const (
+	wantedOfCharon  = 1
+	wantedKiB       = 16 // for each end
+	wantedAtRest    = 25 // % of a CPU for both ends
+	wantedOfBusiest = 6
+)
+
 func main() {
 	c := config{few: 10, lookups: 2_000_000, progress: func(s string) { fmt.Fprintln(os.Stderr, s) }}
 	flag.StringVar(&c.program, "program", "", "`PATH` of ipsecfw; it is built when there is none")
@@ -48,6 +64,10 @@ func main() {
 	flag.IntVar(&c.repetitions, "repetitions", 9, "`NUMBER` of times that each thing is measured")
 	flag.DurationVar(&c.duration, "duration", time.Second, "`TIME` for which packets are sent and counted")
 	flag.StringVar(&c.profile, "profile", "", "`FILE` for a CPU profile of the stages of check and apply")
+	flag.StringVar(&c.only, "only", "", "`PART` to measure, filters or ike; both when there is none")
+	flag.IntVar(&c.handshakes, "handshakes", ofOne, "`NUMBER` of IKE SAs that are made at a time, up to what a host begins at once")
+	flag.IntVar(&c.ikeSAs, "ike-sas", 10_000, "`NUMBER` of IKE SAs whose cost is measured, up to a million")
+	flag.DurationVar(&c.rest, "rest", time.Minute, "`TIME` for which the CPU of IKE SAs at rest is measured")
 	output := flag.String("json", "", "`FILE` for the numbers, in JSON")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -68,34 +88,58 @@ func main() {
 	}
 }
 
-// run measures everything.
+// run measures everything, or what is asked for.
 func run(ctx context.Context, c config) (r *report, err error) {
-	if c.few < 10 || c.many < c.few || c.many > 1_000_000 || c.repetitions < 1 {
+	switch {
+	case c.few < 10 || c.many < c.few || c.many > 1_000_000 || c.repetitions < 1:
 		return nil, errors.New("the policies have from 10 to a million filters, and are measured at least once")
+	case c.handshakes < 1 || c.handshakes > ofOne || c.ikeSAs < 1 || c.ikeSAs > 1_000_000:
+		return nil, fmt.Errorf("from 1 to %d IKE SAs are made at a time, and from 1 to a million are kept", ofOne)
 	}
 	dir, err := os.MkdirTemp("", "ipsecfw-bench")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	r = newReport(c.many)
+	known := c.only == ""
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context, config, string, *report) error
+	}{{"filters", filters}, {"ike", keyExchange}} {
+		if c.only != "" && c.only != part.name {
+			continue
+		}
+		known = true
+		if err := part.measure(ctx, c, dir, r); err != nil {
+			return nil, err
+		}
+	}
+	if !known {
+		return nil, fmt.Errorf("there is no part %q: filters and ike are", c.only)
+	}
+	return r, nil
+}
+
+// filters measures what a large policy costs.
+func filters(ctx context.Context, c config, dir string, r *report) (err error) {
 	if c.program == "" {
 		c.program = filepath.Join(dir, "ipsecfw")
 		c.progress("building ipsecfw")
 		build := exec.CommandContext(ctx, "go", "build", "-o", c.program, "github.com/ipsecfw/ipsecfw/cmd/ipsecfw")
 		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("building ipsecfw: %w\n%s", err, out)
+			return fmt.Errorf("building ipsecfw: %w\n%s", err, out)
 		}
 	}
 	s, err := newSite(c.program, dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	hosts, err := s.targets(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r = newReport(c.many)
 	for _, step := range []struct {
 		name    string
 		measure func(context.Context, config, *site, *targets, *report) error
@@ -108,13 +152,31 @@ func run(ctx context.Context, c config) (r *report, err error) {
 	} {
 		c.progress(step.name)
 		if err := step.measure(ctx, c, s, hosts, r); err != nil {
-			return nil, fmt.Errorf("%s: %w", step.name, err)
+			return fmt.Errorf("%s: %w", step.name, err)
 		}
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	return r, nil
+	return nil
+}
+
+// keyExchange measures IKE.
+func keyExchange(ctx context.Context, c config, dir string, r *report) error {
+	for _, step := range []struct {
+		name    string
+		measure func(context.Context, config, string, *report) error
+	}{
+		{"handshakes", handshakes},
+		{"IKE SAs at rest", thousands},
+		{"rekeys in virtual time", rekeys},
+	} {
+		c.progress(step.name)
+		if err := step.measure(ctx, c, dir, r); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
 }
 
 // targets are the hosts that are compared.

@@ -130,6 +130,20 @@ func (d *SAD) Install(c ike.InstallChild) error {
 	return nil
 }
 
+// Move implements ike.DataPath.
+func (d *SAD) Move(in ipsec.SPI, local, remote netip.AddrPort) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.alive[in]
+	if !ok || !c.SA.UDPEncap {
+		return
+	}
+	sa := *c.SA
+	sa.LocalAddr, sa.RemoteAddr = local, remote
+	c.SA = &sa
+	d.alive[in] = c
+}
+
 // Remove implements ike.DataPath.
 func (d *SAD) Remove(in ipsec.SPI, _ string) {
 	d.mu.Lock()

@@ -56,6 +56,9 @@ func (s *SA) newChildRequest(a ike.Acquire, first bool, replacing *child) (*chil
 	if first {
 		proposals = ike.WithoutGroups(proposals)
 	} else {
+		if g, ok := s.cur.proposal.First(ipsec.TypeGroup); ok {
+			proposals = ike.WithExchange(proposals, g)
+		}
 		var err error
 		if err = s.entitled(p); err != nil {
 			return nil, err
@@ -332,9 +335,9 @@ func (c *child) leave() {
 // SA or a notification that says why there is none; an error is a fault of
 // our own.
 func (s *SA) answerChild(ps []wire.Payload, ni, nr []byte, first bool, replaced *child) ([]wire.Payload, error) {
-	refuse := func(n wire.NotifyType, data []byte, why error) ([]wire.Payload, error) {
+	refuse := func(n wire.NotifyType, why error) ([]wire.Payload, error) {
 		s.emit(ike.Failed{Why: why})
-		return []wire.Payload{&wire.Notify{Kind: n, Data: data}}, nil
+		return []wire.Payload{&wire.Notify{Kind: n}}, nil
 	}
 	sa, ok1 := wire.Find[*wire.SA](ps)
 	tsi, ok2 := wire.FindTS(ps, false)
@@ -343,7 +346,7 @@ func (s *SA) answerChild(ps []wire.Payload, ni, nr []byte, first bool, replaced 
 		return nil, nil // an IKE SA without a child (RFC 6023)
 	}
 	if !ok1 || !ok2 || !ok3 {
-		return refuse(wire.InvalidSyntax, nil, errors.New("a request for a Child SA without SA, TSi or TSr"))
+		return refuse(wire.InvalidSyntax, errors.New("a request for a Child SA without SA, TSi or TSr"))
 	}
 	_, transport := wire.FindNotify(ps, wire.UseTransportMode)
 	offered := sa.Proposals
@@ -361,21 +364,22 @@ func (s *SA) answerChild(ps []wire.Payload, ni, nr []byte, first bool, replaced 
 		if errors.Is(fail, ike.ErrNoProposal) {
 			kind = wire.NoProposalChosen
 		}
-		return refuse(kind, nil, fail)
+		return refuse(kind, fail)
 	}
 	out, err := espSPI(chosen.SPI)
 	if err != nil {
-		return refuse(wire.InvalidSyntax, nil, err)
+		return refuse(wire.InvalidSyntax, err)
 	}
 	var shared []byte
 	var ours *wire.KE
 	if g, _ := chosen.First(ipsec.TypeGroup); g.ID != ipsec.GroupNone {
 		if ke == nil || ke.Group != g.ID {
-			return refuse(wire.InvalidKEPayload, binary.BigEndian.AppendUint16(nil, g.ID), fmt.Errorf("the peer has to begin again with %s", g))
+			// It is no failure: the peer asks again with this group.
+			return []wire.Payload{&wire.Notify{Kind: wire.InvalidKEPayload, Data: binary.BigEndian.AppendUint16(nil, g.ID)}}, nil
 		}
 		var public []byte
 		if public, shared, err = xform.Answer(g.ID, ke.Data, s.cfg.Rand); err != nil {
-			return refuse(wire.InvalidSyntax, nil, err)
+			return refuse(wire.InvalidSyntax, err)
 		}
 		ours = &wire.KE{Group: g.ID, Data: public}
 	}
@@ -406,7 +410,7 @@ func (s *SA) answerChild(ps []wire.Payload, ni, nr []byte, first bool, replaced 
 		return append(answer, link), nil
 	}
 	if err := s.install(&a, s.cur, false); err != nil {
-		return refuse(wire.NoProposalChosen, nil, err)
+		return refuse(wire.NoProposalChosen, err)
 	}
 	return answer, nil
 }

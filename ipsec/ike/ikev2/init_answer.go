@@ -28,12 +28,11 @@ func (s *SA) answerInit(d ike.Datagram, h wire.Header, ps []wire.Payload) error 
 		s.finish(fmt.Sprintf("%s is critical and unknown", c.Kind))
 		return nil
 	}
-	offered := sa.Proposals
-	if _, ok := wire.FindNotify(ps, wire.IntermediateSupported); !ok {
-		offered = ike.WithoutAdditional(offered) // there is no exchange for them
-	}
 	wanted := s.cfg.Policy.Proposals
-	chosen, ok := ike.SelectProposal(wanted, offered, ke.Group)
+	if _, ok := wire.FindNotify(ps, wire.IntermediateSupported); !ok {
+		wanted = ike.WithoutAdditional(wanted) // there is no exchange for them
+	}
+	chosen, ok := ike.SelectProposal(wanted, sa.Proposals, ke.Group)
 	if !ok {
 		s.refuseInit(d, h, &wire.Notify{Kind: wire.NoProposalChosen})
 		s.die(&ike.NegotiationError{

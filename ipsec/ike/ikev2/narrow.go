@@ -127,6 +127,8 @@ func (s *SA) choose(o childOffer, replaced *child) (c *child, chosen ipsec.Propo
 			proposals := p.Proposals
 			if o.first {
 				proposals = ike.WithoutGroups(proposals)
+			} else {
+				proposals = ike.WithExchange(proposals, ike.StrongGroups()...)
 			}
 			chosen, ok := ike.SelectProposal(proposals, o.proposals, o.group)
 			if !ok {

@@ -5,6 +5,7 @@
 package ikev2
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -339,13 +340,14 @@ func (s *SA) random(n int) ([]byte, error) {
 }
 
 // jitter returns a duration between 85 % and 95 % of d, so that not both ends
-// rekey at the same instant (RFC 7296 section 2.8).
+// rekey at the same instant (RFC 7296 section 2.8), nor all SAs of a host that
+// were made at one.
 func (s *SA) jitter(d time.Duration) time.Duration {
-	b, err := s.random(1)
+	b, err := s.random(2)
 	if err != nil {
 		return d * 9 / 10
 	}
-	return d*85/100 + d*time.Duration(b[0])/2560
+	return d*85/100 + d/10*time.Duration(binary.BigEndian.Uint16(b))/(1<<16)
 }
 
 // info describes the SA as it is now.

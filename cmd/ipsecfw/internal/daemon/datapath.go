@@ -58,7 +58,7 @@ func (j *joint) NewSPI() ipsec.SPI {
 		var b [4]byte
 		rand.Read(b[:])
 		spi := ipsec.SPI(binary.BigEndian.Uint32(b[:]))
-		if spi >= reserved && j.engine.SAD().Inbound(spi) == nil {
+		if spi >= reserved && j.engine.Expect(spi) {
 			return spi
 		}
 	}
@@ -135,6 +135,25 @@ func pathMTU(local, remote netip.Addr) (int, error) {
 		return 0, fmt.Errorf("find the MTU of the path to %s: %w", remote, err)
 	}
 	return min(mtu, maxMTU), nil
+}
+
+// Move implements ike.DataPath.
+func (j *joint) Move(in ipsec.SPI, local, remote netip.AddrPort) {
+	j.sets.Lock() // so that it is not removed meanwhile
+	defer j.sets.Unlock()
+	sad := j.engine.SAD()
+	sa := sad.Inbound(in)
+	if sa == nil {
+		return
+	}
+	mtu, err := pathMTU(local.Addr(), remote.Addr())
+	if err != nil {
+		j.log.Warn("the MTU of the path to a peer that has moved is not known: that of its path before is assumed", "peer", remote, "error", err)
+		mtu = sa.PathMTU
+	}
+	if sa = sad.Move(in, local, remote, mtu); sa != nil {
+		j.keys.child(sa.ChildSA)
+	}
 }
 
 // Remove implements ike.DataPath.
