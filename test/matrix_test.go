@@ -278,6 +278,7 @@ type ikeSA struct {
 	NATLocal       bool   `json:"nat-local"`
 	NATRemote      bool   `json:"nat-remote"`
 	PPK            string `json:"ppk"`
+	Fragmentation  bool   `json:"fragmentation"`
 }
 
 // ikeSAs lists the daemon's IKE SAs.

@@ -19,9 +19,10 @@ type vendor struct {
 	modules  string // of the guest's kernel, besides those for ESP
 	start    func(t *testing.T, guest *rpc.Client, share string)
 	initiate func(share string) []string // a command that begins the IKE SA
-	// Commands that replace the SAs; nil where it has none.
-	rekeyIKE, rekeyChild []string
-	ike, esp             string // algorithms, as our rule file names them
+	// Commands that replace the SAs, and that keep it from making others once
+	// they are gone; nil where it has none.
+	rekeyIKE, rekeyChild, end []string
+	ike, esp                  string // algorithms, as our rule file names them
 }
 
 // Where setup.sh has put Libreswan, which cannot be installed beside
@@ -101,6 +102,7 @@ var vendors = []vendor{
 		name: "Libreswan", start: startLibreswan,
 		initiate: func(string) []string { return whack("--initiate", "--name", "host") },
 		rekeyIKE: whack("--rekey-ike", "--name", "host"), rekeyChild: whack("--rekey-ipsec", "--name", "host"),
+		end: whack("--terminate", "--name", "host"),
 		ike: "aes256-sha256-modp2048", esp: "aes256gcm16",
 	},
 	{
@@ -137,6 +139,9 @@ func TestVendors(t *testing.T) {
 					must(t, d.clearLog())
 					d.apply(t, vendorPolicy(v, lifetimes))
 					defer func() {
+						if v.end != nil {
+							must(t, guest.Call("Guest.Run", v.end, nil))
+						}
 						_, err := d.run("unapply")
 						must(t, err)
 					}()

@@ -37,30 +37,31 @@ func WithoutGroups(ps []ipsec.Proposal) []ipsec.Proposal {
 	return out
 }
 
-// WithExchange returns proposals of which those for Child SAs that name no key
-// exchange may do without one, or have one of these groups. Vendors differ in
-// whether they insist on a key exchange for each Child SA, which shows only
-// when the first keys are replaced: who has no wish of its own follows the
-// peer's.
+// WithExchange returns proposals for Child SAs of which those that name no key
+// exchange have these groups. Vendors differ in whether they insist on a key
+// exchange for each Child SA, which shows only when the first keys are
+// replaced: who has no wish of its own follows the peer's.
 func WithExchange(ps []ipsec.Proposal, groups ...ipsec.Transform) []ipsec.Proposal {
 	out := slices.Clone(ps)
 	for i, p := range out {
 		if slices.ContainsFunc(p.Transforms, func(t ipsec.Transform) bool { return keyExchange(t.Type) }) {
 			continue
 		}
-		none := ipsec.Transform{Type: ipsec.TypeGroup, ID: ipsec.GroupNone}
-		out[i].Transforms = slices.Concat(p.Transforms, []ipsec.Transform{none}, groups)
+		out[i].Transforms = slices.Concat(p.Transforms, groups)
 	}
 	return out
 }
 
-// StrongGroups returns the key exchange groups that no rule has to allow, in
-// order of preference.
-func StrongGroups() []ipsec.Transform {
-	return slices.DeleteFunc(ipsec.Transforms(ipsec.TypeGroup), func(t ipsec.Transform) bool {
-		_, weak := t.Weak()
-		return weak || t.ID == ipsec.GroupNone
-	})
+// AnyExchange returns NONE, and the key exchange groups that no rule has to
+// allow, in order of preference.
+func AnyExchange() []ipsec.Transform {
+	out := []ipsec.Transform{{Type: ipsec.TypeGroup, ID: ipsec.GroupNone}}
+	for _, t := range ipsec.Transforms(ipsec.TypeGroup) {
+		if _, weak := t.Weak(); !weak && t.ID != ipsec.GroupNone {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // WithoutAdditional returns what is left of the proposals that an IKE SA may

@@ -56,7 +56,7 @@ func (s *SA) newChildRequest(a ike.Acquire, first bool, replacing *child) (*chil
 	if first {
 		proposals = ike.WithoutGroups(proposals)
 	} else {
-		if g, ok := s.cur.proposal.First(ipsec.TypeGroup); ok {
+		if g, ok := s.cur.proposal.First(ipsec.TypeGroup); ok && s.exchanges {
 			proposals = ike.WithExchange(proposals, g)
 		}
 		var err error

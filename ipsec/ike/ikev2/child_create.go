@@ -15,14 +15,15 @@ import (
 // replaces an old one (RFC 7296 sections 1.3.1 and 1.3.3), with the
 // IKE_FOLLOWUP_KE exchanges that belong to it.
 type createChild struct {
-	acquire ike.Acquire
-	old     *child // the one that is rekeyed, or nil
-	single  bool   // the peer wants each pair of addresses to have an SA of its own
-	request *childRequest
-	agreed  *agreement // once the peer has answered CREATE_CHILD_SA
-	group   uint16     // that the peer asked for, or 0
-	tries   int
-	waits   int // how often the peer had no time
+	acquire  ike.Acquire
+	old      *child // the one that is rekeyed, or nil
+	single   bool   // the peer wants each pair of addresses to have an SA of its own
+	exchange bool   // it did not take an SA without a key exchange of its own
+	request  *childRequest
+	agreed   *agreement // once the peer has answered CREATE_CHILD_SA
+	group    uint16     // that the peer asked for, or 0
+	tries    int
+	waits    int // how often the peer had no time
 }
 
 // maxTries bounds how often one exchange is tried anew.
@@ -143,6 +144,9 @@ func (t *createChild) endFollowup(s *SA, ses *session, ps []wire.Payload) {
 }
 
 func (t *createChild) fail(s *SA, ps []wire.Payload, exists bool, err error) {
+	if t.exchange {
+		s.exchanges = false // that was not it
+	}
 	s.childFailed(t.request, ps, exists, err)
 	s.endRekey(t.old, nil)
 	if n, ok := firstError(ps); ok && n.Kind == wire.NoAdditionalSAs && t.old != nil {
@@ -177,6 +181,14 @@ func (t *createChild) again(s *SA, n *wire.Notify) bool {
 			return false
 		}
 		t.group = g
+		s.enqueue(t)
+		return true
+	case wire.NoProposalChosen:
+		none := func(p ipsec.Proposal) bool { _, ok := p.First(ipsec.TypeGroup); return !ok }
+		if t.exchange || !slices.ContainsFunc(t.request.offered, none) {
+			return false
+		}
+		t.exchange, s.exchanges = true, true
 		s.enqueue(t)
 		return true
 	case wire.SinglePairRequired:

@@ -128,7 +128,7 @@ func (s *SA) choose(o childOffer, replaced *child) (c *child, chosen ipsec.Propo
 			if o.first {
 				proposals = ike.WithoutGroups(proposals)
 			} else {
-				proposals = ike.WithExchange(proposals, ike.StrongGroups()...)
+				proposals = ike.WithExchange(proposals, ike.AnyExchange()...)
 			}
 			chosen, ok := ike.SelectProposal(proposals, o.proposals, o.group)
 			if !ok {

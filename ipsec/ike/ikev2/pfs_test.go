@@ -81,8 +81,8 @@ func TestPFS(t *testing.T) {
 		{"nothing in common", groups{x}, groups{p}, refused, refused, groups{x}, groups{p}},
 		{"only a wants it", groups{x}, nil, x, x, groups{x}, groups{none, x}},
 		{"only b wants it", nil, groups{x}, x, x, groups{none, x}, groups{x}},
-		{"a wants a weak group, b none", groups{ipsec.GroupMODP1024}, nil, refused, refused, groups{ipsec.GroupMODP1024}, groups{none}},
-		{"a takes both, b says nothing", groups{x, none}, nil, x, x, groups{x}, groups{none, x}},
+		{"a wants a weak group, b none", groups{ipsec.GroupMODP1024}, nil, refused, refused, groups{ipsec.GroupMODP1024}, groups{none, x}},
+		{"a takes both, b says nothing", groups{x, none}, nil, x, none, groups{x}, groups{none}},
 		{"a takes both, b wants it", groups{x, none}, groups{x}, x, x, groups{x}, groups{x}},
 		{"a takes both, b another", groups{none, x, p}, groups{p}, p, p, groups{none, p}, groups{p}},
 	} {

@@ -41,6 +41,7 @@ type SA struct {
 	proof         ike.Proof   // by which the peer authenticated
 	udp           bool        // ESP travels in UDP
 	made          int         // Child SAs that came about, replacements not counted
+	exchanges     bool        // the peer makes none without a key exchange of its own, we found
 	stillborn     []ipsec.SPI // of Child SAs that the peer deleted before we heard of them
 
 	until  time.Time // when what is before the peer is authenticated, or Refused, takes too long
