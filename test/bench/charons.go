@@ -129,8 +129,10 @@ func startCharons(p *pairOfHosts, dir string, n int) (*charons, error) {
 
 func (c *charons) end() error { return errors.Join(c.initiator.end(), c.responder.end()) }
 
-// configure has the daemons authenticate in a way, with the algorithms of
-// proposal(). Without Child SAs they need no ESP.
+// configure has the daemons authenticate in a way, with the algorithms that
+// both implementations have. They make no Child SA, so that what their data
+// path takes is not counted: ipsecfw, whose data path here only counts, does
+// make one.
 func (c *charons) configure(a *authentication) error {
 	for _, x := range []struct {
 		daemon *charon
@@ -197,7 +199,7 @@ func (c *charons) handshakes(ctx context.Context, n int) (made measured, err err
 	}
 	made, err = measure(n, used, func() error {
 		return establish(ctx, n, func(i int) error {
-			// To wait, for no time, it takes a thread of its own.
+			// With this timeout the answer does not wait for the IKE SA.
 			return c.initiator.command("initiate", viciMessage{{"ike", connectionName(i)}, {"timeout", "-1"}})
 		}, c.initiator.stands, c.responder.stands)
 	})

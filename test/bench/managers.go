@@ -93,6 +93,9 @@ func (m *manager) Install(c ike.InstallChild) error {
 	return nil
 }
 
+// Move implements ike.DataPath.
+func (*manager) Move(ipsec.SPI, netip.AddrPort, netip.AddrPort) {}
+
 // Remove implements ike.DataPath.
 func (*manager) Remove(ipsec.SPI, string) {}
 
@@ -110,7 +113,7 @@ func (m *manager) start(ctx context.Context, group *sync.WaitGroup) {
 }
 
 // underWay is how many IKE SAs are begun at a time. It keeps both ends busy,
-// and is too few for a cookie.
+// and is too few for either implementation to ask for a cookie.
 const underWay = 16
 
 // establish begins n IKE SAs and waits until they stand at both ends, of which
