@@ -39,7 +39,7 @@ type Context struct {
 	Interface Interface // by which it comes or goes; of a forwarded packet, by which it goes
 	State     State
 	Broadcast bool // its destination is a broadcast address of the host's networks
-	Own       bool // the key exchange or the engine sent it
+	Own       bool // the key exchange or the engine sent it; or, of an ICMP error, what it quotes, as connection tracking knows
 }
 
 // Interface is a network interface of the host. The zero value is an unknown

@@ -26,6 +26,9 @@ const (
 	ESP  = 50
 	RSVP = 46
 
+	Unreachable4, Unreachable6 = 3, 1 // ICMP error types (RFC 792, RFC 4443)
+	FragmentationNeeded        = 4    // a code of Unreachable4
+
 	NDFirst, NDLast     = 133, 137
 	NDHopLimit          = 255
 	MLDFirst, MLDLast   = 130, 132
@@ -34,6 +37,7 @@ const (
 	loopback            = "lo"
 	exemptLoopback      = "the loopback interface"
 	exemptIKE           = "IKE, with which hosts agree on keys"
+	exemptIKEError      = "an ICMP error about IKE of this host"
 	exemptESP           = "ESP, which the engine judges when it is open"
 	exemptMulticast     = "multicast and broadcast"
 	exemptND            = "IPv6 neighbour discovery"
@@ -62,6 +66,8 @@ func (x Exemptions) Exempt(c Context, p *packet.Packet) (why string, ok bool) {
 		return exemptESP, true
 	case udp && (local == IKEPort || local == NATPort) && (c.Direction == Inbound || c.Own):
 		return exemptIKE, true
+	case c.Direction == Inbound && c.Own && refusesIKE(p):
+		return exemptIKEError, true
 	case multicast && (c.Direction == Inbound || x.Multicast):
 		return exemptMulticast, true
 	case p.HasICMP && p.Protocol == packet.ICMPv6 && p.HopLimit == NDHopLimit && p.ICMPType >= NDFirst && p.ICMPType <= NDLast:
@@ -82,6 +88,19 @@ func (x Exemptions) Exempt(c Context, p *packet.Packet) (why string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// refusesIKE reports whether a packet is an ICMP error that says that a message
+// did not arrive. It tells people why a peer does not answer, and changes
+// nothing here; one that tells of an MTU would, and anybody can make it.
+func refusesIKE(p *packet.Packet) bool {
+	switch {
+	case !p.HasICMP:
+		return false
+	case p.Protocol == packet.ICMP:
+		return p.Is4() && p.ICMPType == Unreachable4 && p.ICMPCode != FragmentationNeeded
+	}
+	return p.ICMPType == Unreachable6
 }
 
 // IsMulticast reports whether an address stands for a group of hosts, or for

@@ -18,6 +18,12 @@ func TestExempt(t *testing.T) {
 		p.HasICMP, p.ICMPType, p.HopLimit = true, kind, hops
 		return p
 	}
+	icmp4 := func(kind, code uint8) *packet.Packet {
+		p := flow(1, "10.0.0.2:0", "10.0.0.1:0")
+		p.HasICMP, p.ICMPType, p.ICMPCode = true, kind, code
+		return p
+	}
+	aboutOwn := Context{Direction: Inbound, State: StateReply, Own: true}
 	for _, tt := range []struct {
 		name string
 		x    Exemptions
@@ -35,6 +41,14 @@ func TestExempt(t *testing.T) {
 		{"ESP in", none, in, flow(50, "10.0.0.2:0", "10.0.0.1:0"), true},
 		{"ESP of another program, out", none, out, flow(50, "10.0.0.1:0", "10.0.0.2:0"), false},
 		{"forwarded ESP", all, forward, flow(50, "10.0.0.1:0", "10.0.0.2:0"), false},
+		{"port unreachable about our IKE", none, aboutOwn, icmp4(3, 3), true},
+		{"unreachable about our IKE, IPv6", none, aboutOwn, icmp6(1, 64), true},
+		{"port unreachable about something else", none, in, icmp4(3, 3), false},
+		{"an MTU", none, aboutOwn, icmp4(3, 4), false},
+		{"an MTU, IPv6", none, aboutOwn, icmp6(2, 64), false},
+		{"a redirect", none, aboutOwn, icmp4(5, 1), false},
+		{"the type that is unreachable in IPv6", none, aboutOwn, icmp4(1, 0), false},
+		{"port unreachable, out", none, own, icmp4(3, 3), false},
 		{"multicast in", none, in, flow(17, "10.0.0.2:5353", "224.0.0.251:5353"), true},
 		{"multicast out", none, out, flow(17, "10.0.0.1:5353", "224.0.0.251:5353"), false},
 		{"multicast out, exempt", all, out, flow(17, "10.0.0.1:5353", "224.0.0.251:5353"), true},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/filter"
@@ -547,6 +548,46 @@ func TestSAD(t *testing.T) {
 	if d.Outbound("staff", &p) != waiting {
 		t.Error("the SA on standby is not in use after all others went")
 	}
+}
+
+// What was sent before an SA ended may come after the word of that.
+func TestRetired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := NewSAD()
+		sa, peer := pair(t, "staff", ipsec.Transport, false, client4, server4)
+		d.Add(sa, false)
+		late, err := peer.Out.Seal(nil, make([]byte, 64), 17)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Retire(sa.InSPI) != sa || d.Retire(sa.InSPI) != nil || d.Remove(sa.InSPI) != nil {
+			t.Error("the pair is not taken out once")
+		}
+		var p packet.Packet
+		packet.Parse(clear(client4, server4, packet.TCP, 1, 8443, 2, nil), &p)
+		if len(d.All()) != 0 || d.Outbound("staff", &p) != nil {
+			t.Error("a retired SA is at work")
+		}
+		if d.Inbound(sa.InSPI) != sa {
+			t.Fatal("a retired SA does not receive")
+		}
+		if _, _, err := sa.In.Open(late); err != nil {
+			t.Errorf("what was sent before: %v", err)
+		}
+		time.Sleep(lateFor)
+		synctest.Wait()
+		if d.Inbound(sa.InSPI) != nil {
+			t.Error("a retired SA receives for good")
+		}
+		if later, err := peer.Out.Seal(nil, make([]byte, 64), 17); err != nil {
+			t.Error(err)
+		} else if _, _, err := sa.In.Open(later); err == nil {
+			t.Error("its keys are not wiped")
+		}
+		if _, err := sa.Out.Seal(nil, nil, 6); err == nil {
+			t.Error("it still seals")
+		}
+	})
 }
 
 func FuzzReceive(f *testing.F) {

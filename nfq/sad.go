@@ -78,6 +78,7 @@ type SAD struct {
 type sadState struct {
 	inbound  map[ipsec.SPI]*SA
 	outbound map[outKey][]*SA // the first that covers a packet is used: the newest, but for those on standby
+	retired  map[ipsec.SPI]*SA
 }
 
 // outKey narrows the search for an outbound SA: all have the rule in common,
@@ -105,9 +106,9 @@ func (d *SAD) change(f func(s *sadState)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old := d.cur.Load()
-	s := &sadState{maps.Clone(old.inbound), maps.Clone(old.outbound)}
+	s := &sadState{maps.Clone(old.inbound), maps.Clone(old.outbound), maps.Clone(old.retired)}
 	if s.inbound == nil {
-		s.inbound, s.outbound = map[ipsec.SPI]*SA{}, map[outKey][]*SA{}
+		s.inbound, s.outbound, s.retired = map[ipsec.SPI]*SA{}, map[outKey][]*SA{}, map[ipsec.SPI]*SA{}
 	}
 	f(s)
 	d.cur.Store(s)
@@ -154,19 +155,7 @@ func (d *SAD) Move(spi ipsec.SPI, local, remote netip.AddrPort, mtu int) *SA {
 // nil when there is none.
 func (d *SAD) Remove(spi ipsec.SPI) *SA {
 	var sa *SA
-	d.change(func(s *sadState) {
-		if sa = s.inbound[spi]; sa == nil {
-			return
-		}
-		delete(s.inbound, spi)
-		k := keyOf(sa)
-		rest := slices.DeleteFunc(slices.Clone(s.outbound[k]), func(x *SA) bool { return x == sa })
-		if len(rest) == 0 {
-			delete(s.outbound, k)
-		} else {
-			s.outbound[k] = rest
-		}
-	})
+	d.change(func(s *sadState) { sa = s.take(spi) })
 	if sa != nil {
 		sa.Out.Wipe()
 		sa.In.Wipe()
@@ -174,8 +163,54 @@ func (d *SAD) Remove(spi ipsec.SPI) *SA {
 	return sa
 }
 
+// lateFor is how long a retired SA receives.
+const lateFor = 2 * time.Second
+
+// Retire is Remove for a pair that nobody sends under any more: what was sent
+// before may arrive after the word that it has ended, which has another way to
+// go, and is received for a moment.
+func (d *SAD) Retire(spi ipsec.SPI) *SA {
+	var sa *SA
+	d.change(func(s *sadState) {
+		if sa = s.take(spi); sa != nil {
+			s.retired[spi] = sa
+		}
+	})
+	if sa != nil {
+		time.AfterFunc(lateFor, func() {
+			d.change(func(s *sadState) { delete(s.retired, spi) })
+			sa.Out.Wipe() // of which somebody may have been about to make use
+			sa.In.Wipe()
+		})
+	}
+	return sa
+}
+
+// take removes a pair of SAs and returns it, or nil when there is none.
+func (s *sadState) take(spi ipsec.SPI) *SA {
+	sa := s.inbound[spi]
+	if sa == nil {
+		return nil
+	}
+	delete(s.inbound, spi)
+	k := keyOf(sa)
+	rest := slices.DeleteFunc(slices.Clone(s.outbound[k]), func(x *SA) bool { return x == sa })
+	if len(rest) == 0 {
+		delete(s.outbound, k)
+	} else {
+		s.outbound[k] = rest
+	}
+	return sa
+}
+
 // Inbound finds the SA of a packet that came for an SPI, or nil.
-func (d *SAD) Inbound(spi ipsec.SPI) *SA { return d.cur.Load().inbound[spi] }
+func (d *SAD) Inbound(spi ipsec.SPI) *SA {
+	s := d.cur.Load()
+	if sa := s.inbound[spi]; sa != nil {
+		return sa
+	}
+	return s.retired[spi]
+}
 
 // Outbound finds the SA that a rule has for a packet, or nil.
 func (d *SAD) Outbound(rule string, p *packet.Packet) *SA {

@@ -20,7 +20,13 @@ type pulse struct {
 
 func startPulse(t *testing.T, h *lab.Host, to string) *pulse {
 	t.Helper()
-	c, err := h.Dial(t.Context(), "udp", to)
+	return startPulseFrom(t, h, "", to)
+}
+
+// startPulseFrom is startPulse from one of the host's addresses.
+func startPulseFrom(t *testing.T, h *lab.Host, from, to string) *pulse {
+	t.Helper()
+	c, err := h.DialFrom(t.Context(), "udp", from, to)
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
 	p := &pulse{conn: c}

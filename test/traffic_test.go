@@ -27,6 +27,7 @@ func startTraffic(t *testing.T, h *lab.Host, from, to string) *traffic {
 	t.Helper()
 	c, err := h.DialFrom(within(t, 20*time.Second), "udp", from, to)
 	must(t, err)
+	must(t, widen(c))
 	s := &traffic{conn: c, stop: make(chan struct{}), done: make(chan struct{})}
 	t.Cleanup(func() { c.Close() })
 	go s.receive()

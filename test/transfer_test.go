@@ -12,8 +12,11 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipsecfw/ipsecfw/test/lab"
 )
@@ -112,18 +115,35 @@ func listenEcho(t *testing.T, h *lab.Host, address string) {
 	c, err := h.ListenPacket("udp", address)
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
-	go func() {
-		buf := make([]byte, 1<<16)
-		for {
-			n, from, err := c.ReadFrom(buf)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil {
-				c.WriteTo(buf[:n], from) // a lost answer is for the asker to notice
-			}
+	must(t, widen(c))
+	go serveEcho(c)
+}
+
+// serveEcho answers datagrams with themselves until the socket is closed.
+func serveEcho(c net.PacketConn) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
 		}
-	}()
+		if err == nil {
+			c.WriteTo(buf[:n], from) // a lost answer is for the asker to notice
+		}
+	}
+}
+
+// widen gives a socket room for a burst of datagrams, such as those that have
+// waited for an SA.
+func widen(c any) error {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) }); e != nil {
+		return e
+	}
+	return err
 }
 
 // echo sends a UDP datagram of size bytes, again each second, until its echo

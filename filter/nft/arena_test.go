@@ -246,6 +246,9 @@ func (a *arena) probe() probe {
 		p.head = []byte{0, 0, byte(a.r.IntN(3)), byte(a.r.IntN(24))}
 	}
 	p.own = p.direction == filter.Outbound && a.r.IntN(6) == 0
+	if p.own && p.protocol == packet.UDP && a.r.IntN(4) > 0 {
+		binary.BigEndian.PutUint16(p.head, a.one(filter.IKEPort, filter.NATPort))
+	}
 	p.extensions = v6 && a.r.IntN(6) == 0
 	p.fragments = a.r.IntN(8) == 0 && p.hops == 64
 	return p
@@ -253,6 +256,9 @@ func (a *arena) probe() probe {
 
 // answer returns what could be the answer to a packet.
 func (a *arena) answer(p probe) probe {
+	if p.own && p.protocol == packet.UDP && a.r.IntN(4) > 0 {
+		return a.complaint(p)
+	}
 	p.src, p.dst = p.dst, p.src
 	p.direction = map[filter.Direction]filter.Direction{filter.Inbound: filter.Outbound, filter.Outbound: filter.Inbound, filter.Forward: filter.Forward}[p.direction]
 	p.own = false
@@ -265,6 +271,40 @@ func (a *arena) answer(p probe) probe {
 		p.head[0] = filter.AnswerType(p.protocol, p.head[0])
 	}
 	return p
+}
+
+// complaint returns an ICMP error about a UDP packet of the host, or about one
+// that it has not sent.
+func (a *arena) complaint(p probe) probe {
+	quoted := p
+	if a.r.IntN(6) == 0 {
+		quoted.head = binary.BigEndian.AppendUint16(slices.Clone(p.head[:2]), 9)
+	}
+	udp := append(slices.Clone(quoted.head), 0, 8, 0, 0)
+	c := probe{direction: filter.Inbound, src: p.dst, dst: p.src, hops: 64, via: p.via}
+	if p.src.Is4() {
+		c.protocol = packet.ICMP
+		c.head = append([]byte{byte(a.one(3, 3, 3, 11)), byte(a.r.IntN(5)), 0, 0, 0, 0, 0, 0}, header4(quoted, udp, 0, false, 0)...)
+	} else {
+		quoted.extensions = false
+		c.protocol, c.extensions = packet.ICMPv6, p.extensions
+		c.head = append([]byte{byte(a.one(1, 1, 2, 3)), byte(a.r.IntN(5)), 0, 0, 0, 0, 0, 0}, header6(quoted, udp, nil)...)
+	}
+	return c
+}
+
+// aboutIKE reports whether an ICMP error quotes a message of the engine's IKE.
+func aboutIKE(p *packet.Packet, b []byte) bool {
+	const header = 8
+	if !p.HasICMP || len(b) < p.HeaderLen+header {
+		return false
+	}
+	var q packet.Packet
+	quoted := slices.Clone(b[p.HeaderLen+header:])
+	if packet.Parse(quoted, &q) != nil || q.Protocol != packet.UDP || q.Is4() != p.Is4() {
+		return false
+	}
+	return q.SrcPort == filter.IKEPort || q.SrcPort == filter.NATPort
 }
 
 // encode returns the packet's fragments, most often one.

@@ -64,11 +64,11 @@ func (c *compiler) engine(d filter.Direction) []rule {
 	case filter.Forward:
 		return nil
 	case filter.Inbound:
-		return []rule{
+		return append([]rule{
 			{udp, port(transportDst, filter.IKEPort), accept},
 			{udp, port(transportDst, filter.NATPort), accept},
 			{esp, accept},
-		}
+		}, ikeErrors()...)
 	}
 	own := is(mark, native(c.cfg.OutMark)...)
 	return []rule{
@@ -76,6 +76,22 @@ func (c *compiler) engine(d filter.Direction) []rule {
 		{own, udp, port(transportSrc, filter.IKEPort), accept},
 		{own, udp, port(transportSrc, filter.NATPort), accept},
 	}
+}
+
+// ikeErrors returns the rules that accept ICMP errors about IKE of this host.
+// Connection tracking has found the flow of what they quote.
+func ikeErrors() []rule {
+	const plain = 0x45 // an IPv4 header without options, as the engine sends
+	related := match{ctState, native(expr.CtStateBitRELATED), expr.CmpOpNeq, native(0)}
+	var rules []rule
+	for _, p := range []uint16{filter.IKEPort, filter.NATPort} {
+		rules = append(rules,
+			rule{family(false), protocol(unix.IPPROTO_ICMP), related, is(icmpType, filter.Unreachable4), isNot(icmpCode, filter.FragmentationNeeded),
+				is(quoted4Head, plain), is(quoted4Proto, unix.IPPROTO_UDP), port(quoted4Src, p), accept},
+			rule{family(true), protocol(unix.IPPROTO_ICMPV6), related, is(icmp6Type, filter.Unreachable6),
+				is(quoted6Next, unix.IPPROTO_UDP), port(quoted6Src, p), accept})
+	}
+	return rules
 }
 
 // broadcast matches the broadcast addresses of IPv4: by IP destination, never

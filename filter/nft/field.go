@@ -40,6 +40,11 @@ const (
 	icmpCode     //
 	icmp6Type    //
 	icmp6Code    //
+	quoted4Head  // version and header length of the packet that an ICMP error quotes; like those after it
+	quoted4Proto //
+	quoted4Src   // its port, if it has no IP options
+	quoted6Next  //
+	quoted6Src   // likewise
 	tcpFlags     // wants a match of l4proto before
 	transportSrc // ports; a fragment other than the first has none and matches nothing
 	transportDst //
@@ -85,6 +90,11 @@ var fields = [...]fieldInfo{
 	icmpCode:     {"icmp code", nftables.TypeICMPCode, formatNumber, transport(1, 1)},
 	icmp6Type:    {"icmpv6 type", nftables.TypeICMP6Type, formatNumber, transport(0, 1)},
 	icmp6Code:    {"icmpv6 code", nftables.TypeICMPV6Code, formatNumber, transport(1, 1)},
+	quoted4Head:  {"@th,64,8", nftables.TypeInteger, formatNumber, transport(8, 1)},
+	quoted4Proto: {"@th,136,8", nftables.TypeInteger, formatNumber, transport(8+9, 1)},
+	quoted4Src:   {"@th,224,16", nftables.TypeInteger, formatNumber, transport(8+20, 2)},
+	quoted6Next:  {"@th,112,8", nftables.TypeInteger, formatNumber, transport(8+6, 1)},
+	quoted6Src:   {"@th,384,16", nftables.TypeInteger, formatNumber, transport(8+40, 2)},
 	tcpFlags:     {"tcp flags", nftables.TypeTCPFlag, formatNumber, transport(13, 1)},
 	transportSrc: {"th sport", nftables.TypeInetService, formatNumber, transport(0, 2)},
 	transportDst: {"th dport", nftables.TypeInetService, formatNumber, transport(2, 2)},

@@ -92,12 +92,9 @@ const (
 	prohibited6
 )
 
-// Administratively prohibited: type and code of the ICMP error (RFC 1812
-// section 5.2.7.1) and of that of ICMPv6 (RFC 4443 section 3.1).
-const (
-	unreachable4, prohibitedCode4 = 3, 13
-	unreachable6, prohibitedCode6 = 1, 1
-)
+// Administratively prohibited: the codes of "unreachable" in ICMP (RFC 1812
+// section 5.2.7.1) and ICMPv6 (RFC 4443 section 3.1).
+const prohibitedCode4, prohibitedCode6 = 13, 1
 
 func (r refusal) String() string {
 	switch r {
@@ -140,8 +137,8 @@ func ownRefusals() []rule {
 	answer := is(ctDirection, reply)
 	return []rule{
 		{protocol(unix.IPPROTO_TCP), related, answer, match{tcpFlags, []byte{tcpReset}, expr.CmpOpNeq, []byte{0}}, accept},
-		{family(false), protocol(unix.IPPROTO_ICMP), related, answer, is(icmpType, unreachable4), is(icmpCode, prohibitedCode4), accept},
-		{family(true), protocol(unix.IPPROTO_ICMPV6), related, answer, is(icmp6Type, unreachable6), is(icmp6Code, prohibitedCode6), accept},
+		{family(false), protocol(unix.IPPROTO_ICMP), related, answer, is(icmpType, filter.Unreachable4), is(icmpCode, prohibitedCode4), accept},
+		{family(true), protocol(unix.IPPROTO_ICMPV6), related, answer, is(icmp6Type, filter.Unreachable6), is(icmp6Code, prohibitedCode6), accept},
 	}
 }
 

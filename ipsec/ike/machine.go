@@ -31,9 +31,12 @@ type Machine interface {
 // MachineConfig is what a new machine is told about its peer and its world.
 type MachineConfig struct {
 	Local, Remote netip.AddrPort
-	Policy        Policy
-	Policies      Policies  // asked for the Child SAs that the peer wants
-	Rand          io.Reader // cryptographic randomness
+	// Ends are the addresses by which rules are chosen, where the peer has
+	// moved away from them; those of Local and Remote if zero.
+	Ends     Ends
+	Policy   Policy
+	Policies Policies  // asked for the Child SAs that the peer wants, and when the IKE SA is rekeyed
+	Rand     io.Reader // cryptographic randomness
 
 	// NewSPI returns an inbound SPI that no SA of this host has. One that
 	// comes to nothing is forgotten, so it must not be kept reserved.
@@ -41,6 +44,9 @@ type MachineConfig struct {
 	// NewIKESPI returns an IKE SPI, never 0, that no IKE SA of this host
 	// has. Datagrams that bear it belong to this machine until it is Closed.
 	NewIKESPI func() uint64
+	// FreeIKESPI, if set, is told of each of these that the machine has no use
+	// for any more, before it is Closed.
+	FreeIKESPI func(spi uint64)
 	// FirstContact reports whether this host has no other IKE SA with the
 	// peer, which the initiator tells it (RFC 7296 section 2.4, INITIAL_CONTACT).
 	FirstContact func() bool
@@ -57,6 +63,9 @@ type MachineConfig struct {
 	// be read. It breaks all protection: it is for debugging alone.
 	KeyLog func(Secrets)
 }
+
+// Ends are the hosts at both ends of an IKE SA, as rules know them.
+type Ends struct{ Local, Remote netip.Addr }
 
 // Message is an IKE message for a trace, with its contents in clear.
 type Message struct {
@@ -169,10 +178,13 @@ type InstallChild struct {
 	Standby bool
 }
 
-// RemoveChild takes a pair of SAs out of the data path.
+// RemoveChild takes a pair of SAs out of the data path: at once if this host
+// wants so, or else Late, so that what the peer has sent under it before still
+// comes in.
 type RemoveChild struct {
 	InSPI  ipsec.SPI
 	Reason string
+	Late   bool
 }
 
 // Established says that the peer has been authenticated.
@@ -240,6 +252,7 @@ type PeerInfo struct {
 	Local, Remote netip.AddrPort
 	LocalID       string
 	RemoteID      string
+	Anonymous     bool           // the peer has proved nothing
 	Auth          string         // how the peer proved itself: "preshared-key", "certificate CN=…"
 	Proposal      ipsec.Proposal // what was chosen for the IKE SA
 	NATLocal      bool           // we are behind a NAT

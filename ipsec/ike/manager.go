@@ -32,8 +32,9 @@ type DataPath interface {
 	// unknown, is at another place now: what is UDP-encapsulated goes there
 	// (RFC 7296 section 2.23).
 	Move(in ipsec.SPI, local, remote netip.AddrPort)
-	// Remove ends the pair with an inbound SPI, which may be unknown.
-	Remove(in ipsec.SPI, reason string)
+	// Remove ends the pair with an inbound SPI, which may be unknown. With late
+	// it goes on receiving for a moment.
+	Remove(in ipsec.SPI, reason string, late bool)
 	// Failed says that there will be no SA for the packets that wait for the
 	// rule policy and the peer remote. The error is ErrNoIKE if the peer seems
 	// to speak no IKE, and only then; it is ErrBusy if there was no room to ask.
@@ -59,7 +60,8 @@ type ManagerConfig struct {
 	KeyLog func(Secrets)
 
 	// HalfOpen is how many IKE SAs that peers began may be without
-	// authentication; 0 for 256. From about CookiesFrom of them on, peers have
+	// authentication; 0 for 256. One more drops the oldest of the block of
+	// addresses that has most. From about CookiesFrom of them on, peers have
 	// to return a cookie; 0 for 32. It is half of that when most beginnings
 	// lead to nothing, and up to half of HalfOpen when most lead to an IKE SA.
 	HalfOpen, CookiesFrom int
@@ -100,6 +102,8 @@ type Manager struct {
 	failures *list.List // of those *attempt that failed, the oldest first
 	cookies  *Cookies
 	limits   limits
+	born     uint64   // entries that were ever made
+	nobodies []*entry // those that stand with peers that have proved nothing, the oldest first
 }
 
 // entry is a machine and what the Manager knows of it.
@@ -110,6 +114,7 @@ type entry struct {
 	init          initKey // zero if we began
 	policy        Policy  // by which it was made
 	began         time.Time
+	born          uint64 // in which order they were made
 	established   bool
 	closing       bool
 	full          bool // it takes no more Child SAs
@@ -330,7 +335,7 @@ func (m *Manager) SetPolicies(p Policies) {
 			case !sameAuthentication(e.policy, now):
 				m.close(e, Close{Reason: "the peer has to authenticate in another way now"})
 			case !e.sameAlgorithms(now):
-				m.close(e, Close{Reason: "the IKE SA has algorithms that the policy does not allow any more"})
+				m.close(e, Close{Reason: otherAlgorithms})
 			}
 		}
 		for m.forgetFailure() {

@@ -33,11 +33,11 @@ func (l *lane) Install(c ike.InstallChild) error {
 	return l.SAD.Install(c)
 }
 
-func (l *lane) Remove(in ipsec.SPI, reason string) {
+func (l *lane) Remove(in ipsec.SPI, reason string, late bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.outbound = slices.DeleteFunc(l.outbound, func(sa *ipsec.ChildSA) bool { return sa.InSPI == in })
-	l.SAD.Remove(in, reason)
+	l.SAD.Remove(in, reason, late)
 }
 
 // send returns the SPI of the next packet, or 0 if it has to wait.

@@ -15,8 +15,9 @@ import (
 )
 
 func (m *Manager) newEntry(local, remote netip.Addr, p Policy) *entry {
+	m.born++
 	e := &entry{
-		local: local, remote: remote, policy: p, began: m.cfg.Now(), drops: m.inbox.drops(),
+		local: local, remote: remote, policy: p, began: m.cfg.Now(), born: m.born, drops: m.inbox.drops(),
 	}
 	m.entries[e] = struct{}{}
 	ends := pair{local, remote}
@@ -36,9 +37,10 @@ func (m *Manager) count(e *entry, by int) {
 
 func (m *Manager) machineConfig(e *entry, local, remote netip.AddrPort, p Policy) MachineConfig {
 	return MachineConfig{
-		Local: local, Remote: remote, Policy: p, Policies: current{m}, Rand: m.cfg.Rand,
+		Local: local, Remote: remote, Ends: Ends{e.local, e.remote}, Policy: p, Policies: current{m}, Rand: m.cfg.Rand,
 		NewSPI:       m.cfg.DataPath.NewSPI,
 		NewIKESPI:    func() uint64 { return m.newIKESPI(e) },
+		FreeIKESPI:   func(spi uint64) { m.freeIKESPI(e, spi) },
 		FirstContact: func() bool { return m.firstContact(e) },
 		Traffic:      m.cfg.DataPath.Traffic,
 		Trace:        func(x Message) { m.trace(e, x) },
@@ -75,13 +77,23 @@ func (m *Manager) newIKESPI(e *entry) uint64 {
 	}
 }
 
+// freeIKESPI forgets an SPI that an entry does not use any more.
+func (m *Manager) freeIKESPI(e *entry, spi uint64) {
+	if m.bySPI[spi] == e {
+		delete(m.bySPI, spi)
+		e.spis = slices.DeleteFunc(e.spis, func(x uint64) bool { return x == spi })
+	}
+}
+
 // firstContact reports whether an entry is the first one by which we tell its
 // peer who we are. Of several that we begin at once it is only that one which
-// says so: what the peer has of the others is younger, and stays.
+// says so: what the peer has of the others is younger, and stays. Nor is it the
+// first contact while the peer itself is about to begin: it would throw away
+// what it has just made.
 func (m *Manager) firstContact(e *entry) bool {
 	e.introduced = true
 	for _, o := range m.byPeer[pair{e.local, e.remote}] {
-		if o != e && (o.established || o.introduced) {
+		if o != e && (o.established || o.introduced || o.init != (initKey{})) {
 			return false
 		}
 	}
@@ -126,7 +138,7 @@ func (m *Manager) carryOut(e *entry, x Effect) {
 		if m.byIn[x.InSPI] == e {
 			delete(m.byIn, x.InSPI)
 		}
-		m.cfg.DataPath.Remove(x.InSPI, x.Reason)
+		m.cfg.DataPath.Remove(x.InSPI, x.Reason, x.Late)
 		m.cfg.Log.Info("Child SA removed", "peer", e.remote, "in", x.InSPI, "reason", x.Reason)
 	case Established:
 		m.establish(e, x)
@@ -147,6 +159,7 @@ func (m *Manager) changed(e *entry, x Changed) {
 	moved := x.Peer.Local != e.info.Local || x.Peer.Remote != e.info.Remote
 	e.info = x.Peer
 	m.cfg.Log.Info("IKE SA changed", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID)
+	m.inbox.putCall(func() { m.checkAlgorithms(e) }) // not before the effects that follow
 	if !moved {
 		return
 	}
@@ -154,6 +167,19 @@ func (m *Manager) changed(e *entry, x Changed) {
 		m.cfg.DataPath.Move(c.In, x.Peer.Local, x.Peer.Remote)
 	}
 }
+
+// checkAlgorithms closes an IKE SA that has been rekeyed to algorithms which
+// the policy has ceased to allow meanwhile.
+func (m *Manager) checkAlgorithms(e *entry) {
+	if _, alive := m.entries[e]; !alive || e.closing {
+		return
+	}
+	if now, ok := m.cfg.Policies.Peer(e.local, e.remote); ok && !e.sameAlgorithms(now) {
+		m.close(e, Close{Reason: otherAlgorithms})
+	}
+}
+
+const otherAlgorithms = "the IKE SA has algorithms that the policy does not allow any more"
 
 func (m *Manager) closed(e *entry, x Closed) {
 	level, what := slog.LevelInfo, "audit: IKE SA closed"
@@ -276,19 +302,34 @@ func (m *Manager) establish(e *entry, x Established) {
 	}
 }
 
-// maxPerPeer is how many IKE SAs one peer may have. One that makes more than
-// it closes loses the oldest.
-const maxPerPeer = 128
+// How many IKE SAs one peer may have, and how many if it has proved nothing,
+// and all such peers together. Who makes more than are closed has the oldest
+// closed.
+const (
+	maxPerPeer   = 128
+	maxPerNobody = 4
+	maxNobodies  = 1024
+)
 
 func (m *Manager) bound(e *entry) {
 	var old []*entry
 	for _, o := range m.byPeer[pair{e.local, e.remote}] {
-		if o.established && !o.closing {
+		if o.established && !o.closing && o.info.Anonymous == e.info.Anonymous {
 			old = append(old, o)
 		}
 	}
-	for ; len(old) > maxPerPeer; old = old[1:] {
+	most := maxPerPeer
+	if e.info.Anonymous {
+		most = maxPerNobody
+		m.nobodies = append(m.nobodies, e)
+	}
+	for ; len(old) > most; old = old[1:] {
 		m.close(old[0], Close{Reason: "the peer has too many IKE SAs"})
+	}
+	if len(m.nobodies) > maxNobodies {
+		oldest := m.nobodies[0]
+		m.nobodies = m.nobodies[1:]
+		m.close(oldest, Close{Reason: "too many peers have proved nothing"})
 	}
 }
 
@@ -365,6 +406,9 @@ func (m *Manager) forget(e *entry) {
 	}
 	if !e.established {
 		m.count(e, -1)
+	}
+	if e.info.Anonymous {
+		m.nobodies = slices.DeleteFunc(m.nobodies, func(o *entry) bool { return o == e })
 	}
 	for _, f := range e.onClosed {
 		f()

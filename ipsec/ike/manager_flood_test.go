@@ -45,7 +45,7 @@ func (f *flooded) NewSPI() ipsec.SPI                              { return 0x100
 func (f *flooded) Install(InstallChild) error                     { return nil }
 func (f *flooded) Traffic(ipsec.SPI) (received, sent uint64)      { return 0, 0 }
 func (f *flooded) Move(ipsec.SPI, netip.AddrPort, netip.AddrPort) {}
-func (f *flooded) Remove(ipsec.SPI, string)                       {}
+func (f *flooded) Remove(ipsec.SPI, string, bool)                 {}
 func (f *flooded) Failed(policy string, remote netip.Addr, err error) {
 	f.failures[flow{policy, here, remote}] = err
 }

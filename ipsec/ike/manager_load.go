@@ -122,6 +122,26 @@ func (c counted) full(a netip.Addr, most int) bool {
 	return c[near(a)] >= perAddress || c[block(a)] >= perBlock(most)
 }
 
+// makeRoom drops the oldest half-open IKE SA of the blocks that have most, so
+// that a few hosts cannot keep all others out.
+func (m *Manager) makeRoom() {
+	var oldest *entry
+	most := 0
+	for key, e := range m.byInit {
+		n := m.near[block(key.remote.Addr())]
+		if !e.established && (n > most || n == most && e.born < oldest.born) {
+			oldest, most = e, n
+		}
+	}
+	if oldest == nil {
+		return
+	}
+	if m.limits.full.take(m.cfg.Now()) {
+		m.cfg.Log.Warn("too many half-open IKE SAs, the oldest of those whose neighbours have most are dropped", "peer", oldest.remote, "limit", m.cfg.HalfOpen)
+	}
+	m.close(oldest, Close{Reason: "too many half-open IKE SAs", Silent: true})
+}
+
 // suspect reports whether the next of an address has to return a cookie.
 func (c counted) suspect(a netip.Addr, most int) bool {
 	return c[near(a)] >= unproven || c[block(a)] >= perBlock(most)/2

@@ -21,6 +21,9 @@ func (m *Manager) renew(e *entry, x Renew) {
 		return
 	}
 	e.renewal = &renewal{Renew: x}
+	if len(x.Children) == 0 {
+		return // it ends at At, and the next packet makes another
+	}
 	m.cfg.Log.Info("IKE SA to be renewed", "peer", e.remote, "reason", x.Reason, "before", x.At)
 	m.replace(e)
 }

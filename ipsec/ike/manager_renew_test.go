@@ -84,6 +84,7 @@ func (r *renewing) next(t *testing.T) *entry {
 // found now, and the old one goes when they stand, and not before.
 func TestManagerRenew(t *testing.T) {
 	r := newRenewing(t)
+	r.old.info.Remote = netip.AddrPortFrom(peer(9), 20000) // its NAT got another address
 	r.carryOut(r.old, r.renewal(time.Minute))
 	r.carryOut(r.old, r.renewal(time.Minute)) // which is on its way
 	if len(r.made) != 2 {
@@ -93,8 +94,11 @@ func TestManagerRenew(t *testing.T) {
 	if len(m.acquires) != 2 || m.acquires[0] != "one" || m.acquires[1] != "two" {
 		t.Errorf("asked for %q", m.acquires)
 	}
-	if m.cfg.Remote.Port() != 20000 || m.cfg.Local.Port() != 4500 || m.cfg.FirstContact() {
+	if m.cfg.Remote != r.old.info.Remote || m.cfg.Local.Port() != 4500 || m.cfg.FirstContact() {
 		t.Errorf("asked from %s at %s", m.cfg.Local, m.cfg.Remote)
+	}
+	if m.cfg.Ends != (Ends{here, peer(1)}) {
+		t.Errorf("rules are chosen by %v", m.cfg.Ends)
 	}
 	if r.entryFor(here, peer(1)) != r.old {
 		t.Error("what packets need waits for an IKE SA that does not stand yet")

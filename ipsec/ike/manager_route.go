@@ -83,15 +83,9 @@ func (m *Manager) routeInit(d Datagram, h wire.Header) {
 		}
 		return
 	}
-	if m.halfOpen >= m.cfg.HalfOpen {
-		if m.limits.full.take(now) {
-			m.cfg.Log.Warn("too many half-open IKE SAs, a new one is refused", "peer", d.Remote, "limit", m.cfg.HalfOpen)
-		}
-		return
-	}
 	m.load.begun.add(now)
 	from := d.Remote.Addr()
-	wanted := m.load.wantCookies(now, m.halfOpen, m.cfg.CookiesFrom, m.cfg.HalfOpen) || m.near.suspect(from, m.cfg.HalfOpen)
+	wanted := m.load.wantCookies(now, m.halfOpen, m.cfg.CookiesFrom, m.cfg.HalfOpen) || m.near.suspect(from, m.cfg.HalfOpen) || costlyInit(d)
 	if wanted && !m.returnsCookie(d) {
 		return
 	}
@@ -99,7 +93,21 @@ func (m *Manager) routeInit(d Datagram, h wire.Header) {
 		m.cfg.Log.Debug("too many half-open IKE SAs of one peer or its neighbours", "peer", d.Remote)
 		return
 	}
+	if m.halfOpen >= m.cfg.HalfOpen {
+		m.makeRoom()
+	}
 	m.respond(d, key, policy, wanted)
+}
+
+// costlyInit reports whether the key exchange of an IKE_SA_INIT request takes
+// so long that nobody gets it who may have made up his address.
+func costlyInit(d Datagram) bool {
+	_, ps, err := wire.Decode(d.Data)
+	if err != nil {
+		return false
+	}
+	ke, ok := wire.Find[*wire.KE](ps)
+	return ok && Costly(ke.Group)
 }
 
 // respond makes the machine that answers a peer's first message. Proven says

@@ -25,6 +25,10 @@ type ChildPolicy struct {
 	Auth   []AuthMethod
 	PeerID string     // empty for any that authenticates
 	Peers  *PeerGroup // whom the peer must belong to; nil for anyone who authenticates
+	// PPKRequired and Legacy say of what IKE SA the keys may come, which may
+	// have been made by another rule's policy: of none without a post-quantum
+	// preshared key, and, unless Legacy, of none with weak algorithms.
+	PPKRequired, Legacy bool
 }
 
 // Policy is how to deal with one peer.
@@ -89,6 +93,7 @@ func (k PPK) GoString() string { return "ike.PPK{" + k.ID + "}" }
 func (p ChildPolicy) SameMeaning(q ChildPolicy) bool {
 	return p.Name == q.Name && p.Mode == q.Mode && p.Lifetime == q.Lifetime && p.ForceUDP == q.ForceUDP &&
 		slices.EqualFunc(p.Proposals, q.Proposals, sameTransforms) &&
+		p.PPKRequired == q.PPKRequired && p.Legacy == q.Legacy &&
 		p.PeerID == q.PeerID && p.Peers.equal(q.Peers) && SameMethods(p.Auth, q.Auth)
 }
 

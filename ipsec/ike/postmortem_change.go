@@ -25,7 +25,7 @@ var settings = map[Cause]string{
 	CauseCertificate:       "authentication: certificate",
 	CauseKeyMismatch:       "authentication",
 	CauseAuthMethod:        "authentication",
-	CausePPK:               "key-exchange: ppks",
+	CausePPK:               "key-exchange: ppk",
 	CauseNoRule:            "rules",
 	CauseFull:              "key-exchange: children",
 }

@@ -53,15 +53,30 @@ func WithExchange(ps []ipsec.Proposal, groups ...ipsec.Transform) []ipsec.Propos
 }
 
 // AnyExchange returns NONE, and the key exchange groups that no rule has to
-// allow, in order of preference.
-func AnyExchange() []ipsec.Transform {
-	out := []ipsec.Transform{{Type: ipsec.TypeGroup, ID: ipsec.GroupNone}}
-	for _, t := range ipsec.Transforms(ipsec.TypeGroup) {
-		if _, weak := t.Weak(); !weak && t.ID != ipsec.GroupNone {
-			out = append(out, t)
-		}
+// allow, in order of preference: the common ones that cost little, and own, the
+// group of the IKE SA.
+func AnyExchange(own ipsec.Transform) []ipsec.Transform {
+	out := listOf(ipsec.TypeGroup, ipsec.GroupNone, ipsec.GroupX25519, ipsec.GroupP256, ipsec.GroupP384, ipsec.GroupMODP2048)
+	if !slices.Contains(out, own) {
+		out = append(out, own)
 	}
 	return out
+}
+
+// Costly reports whether a key exchange with a group takes milliseconds, so
+// that peers must not have as many of them as they like.
+func Costly(group uint16) bool {
+	switch group {
+	case ipsec.GroupMODP3072, ipsec.GroupMODP4096, ipsec.GroupMODP6144, ipsec.GroupMODP8192,
+		ipsec.GroupBrainpoolP256, ipsec.GroupBrainpoolP384, ipsec.GroupBrainpoolP512:
+		return true
+	}
+	return false
+}
+
+// Weak returns the weak transforms of a proposal.
+func Weak(p ipsec.Proposal) []ipsec.Transform {
+	return keep(p, func(t ipsec.Transform) bool { _, weak := t.Weak(); return weak }).Transforms
 }
 
 // WithoutAdditional returns what is left of the proposals that an IKE SA may
@@ -103,11 +118,13 @@ func keep(p ipsec.Proposal, wanted func(ipsec.Transform) bool) ipsec.Proposal {
 //
 // The group is that of the KE payload, or 0 if there was none: where it is
 // acceptable it is chosen, which spares INVALID_KE_PAYLOAD and another round.
-// That round is not spared where it is the price of a post-quantum key exchange.
+// That round is not spared where it is the price of a post-quantum key exchange,
+// of a proposal that we want more, or of an algorithm that is not weak: whoever
+// can forge an INVALID_KE_PAYLOAD chooses the group of the KE payload.
 func SelectProposal(wanted, offered []ipsec.Proposal, group uint16) (chosen ipsec.Proposal, ok bool) {
-	chosen, ok = firstAgreed(wanted, offered)
-	if !ok || group == ipsec.GroupNone {
-		return chosen, ok
+	first, chosen := firstAgreed(wanted, offered)
+	if first < 0 || group == ipsec.GroupNone {
+		return chosen, first >= 0
 	}
 	var only []ipsec.Proposal
 	for _, o := range offered {
@@ -116,25 +133,34 @@ func SelectProposal(wanted, offered []ipsec.Proposal, group uint16) (chosen ipse
 			only = append(only, o)
 		}
 	}
-	if spared, ok := firstAgreed(wanted, only); ok && (postQuantum(spared) || !postQuantum(chosen)) {
+	if at, spared := firstAgreed(wanted, only); at == first && asGood(spared, chosen) {
 		return spared, true
 	}
 	return chosen, true
+}
+
+// asGood reports whether a proposal has nothing weak that another has not, and
+// all the post-quantum protection that it has.
+func asGood(p, than ipsec.Proposal) bool {
+	weaker := slices.ContainsFunc(Weak(p), func(t ipsec.Transform) bool { return !slices.Contains(than.Transforms, t) })
+	return !weaker && (postQuantum(p) || !postQuantum(than))
 }
 
 func postQuantum(p ipsec.Proposal) bool {
 	return slices.ContainsFunc(p.Transforms, ipsec.Transform.PostQuantum)
 }
 
-func firstAgreed(wanted, offered []ipsec.Proposal) (ipsec.Proposal, bool) {
-	for _, w := range wanted {
+// firstAgreed returns the first of the wanted proposals that agrees with an
+// offered one, by its index, or -1, and what is chosen of the two.
+func firstAgreed(wanted, offered []ipsec.Proposal) (int, ipsec.Proposal) {
+	for i, w := range wanted {
 		for _, o := range offered {
 			if chosen, ok := agree(w, o); ok {
-				return chosen, true
+				return i, chosen
 			}
 		}
 	}
-	return ipsec.Proposal{}, false
+	return -1, ipsec.Proposal{}
 }
 
 // agree chooses encryption first, because what integrity may be depends on it.

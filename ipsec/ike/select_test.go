@@ -22,6 +22,11 @@ var (
 	esn     = ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.ESNYes}
 	kem768  = ke(1, ipsec.GroupMLKEM768)
 	noKE1   = ke(1, ipsec.GroupNone)
+
+	tripleDES = ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.Encr3DES}
+	hmacSHA1  = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA1}
+	prfSHA1   = ipsec.Transform{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA1}
+	modp1024  = ipsec.Transform{Type: ipsec.TypeGroup, ID: ipsec.GroupMODP1024}
 )
 
 // ke is the n-th additional key exchange.
@@ -49,6 +54,10 @@ func TestSelectProposal(t *testing.T) {
 		{"our order counts", ps{ikeP(gcm, gcm128, prf, x25519, p256)}, ps{ikeP(gcm128, gcm, prf, p256, x25519)}, 0, []ipsec.Transform{gcm, prf, x25519}},
 		{"the group of the KE payload", ps{ikeP(gcm, prf, x25519, p256)}, ps{ikeP(gcm, prf, p256, x25519)}, ipsec.GroupP256, []ipsec.Transform{gcm, prf, p256}},
 		{"a KE payload of no use", ps{ikeP(gcm, prf, x25519)}, ps{ikeP(gcm, prf, p256, x25519)}, ipsec.GroupP256, []ipsec.Transform{gcm, prf, x25519}},
+		{"another proposal is worth another round", ps{ikeP(gcm, prf, x25519), ikeP(tripleDES, hmacSHA1, prfSHA1, modp1024)}, ps{ikeP(gcm, prf, x25519), ikeP(tripleDES, hmacSHA1, prfSHA1, modp1024)}, ipsec.GroupMODP1024, []ipsec.Transform{gcm, prf, x25519}},
+		{"so is one that is not weak", ps{ikeP(gcm, prf, p256), ikeP(gcm128, prf, x25519)}, ps{ikeP(gcm128, prf, x25519), ikeP(gcm, prf, p256)}, ipsec.GroupX25519, []ipsec.Transform{gcm, prf, p256}},
+		{"so is a group that is not weak", ps{ikeP(gcm, prf, x25519, modp1024)}, ps{ikeP(gcm, prf, x25519, modp1024)}, ipsec.GroupMODP1024, []ipsec.Transform{gcm, prf, x25519}},
+		{"a weak group that is all there is", ps{ikeP(gcm, prf, x25519, modp1024)}, ps{ikeP(gcm, prf, modp1024)}, ipsec.GroupMODP1024, []ipsec.Transform{gcm, prf, modp1024}},
 		{"second proposal", ps{ikeP(cbc, hmac256, prf, x25519), ikeP(gcm, prf, x25519)}, ps{ikeP(gcm, prf, x25519)}, 0, []ipsec.Transform{gcm, prf, x25519}},
 		{"key length differs", ps{ikeP(gcm, prf, x25519)}, ps{ikeP(gcm128, prf, x25519)}, 0, nil},
 		{"AEAD with INTEG NONE", ps{espP(gcm, noESN)}, ps{espP(gcm, none, noESN)}, 0, []ipsec.Transform{gcm, none, noESN}},

@@ -97,7 +97,7 @@ func (m *manager) Install(c ike.InstallChild) error {
 func (*manager) Move(ipsec.SPI, netip.AddrPort, netip.AddrPort) {}
 
 // Remove implements ike.DataPath.
-func (*manager) Remove(ipsec.SPI, string) {}
+func (*manager) Remove(ipsec.SPI, string, bool) {}
 
 // Failed implements ike.DataPath.
 func (m *manager) Failed(_ string, remote netip.Addr, err error) {

@@ -145,7 +145,7 @@ func (d *SAD) Move(in ipsec.SPI, local, remote netip.AddrPort) {
 }
 
 // Remove implements ike.DataPath.
-func (d *SAD) Remove(in ipsec.SPI, _ string) {
+func (d *SAD) Remove(in ipsec.SPI, _ string, _ bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.alive, in)

@@ -246,6 +246,12 @@ func (s *SA) authFailure(why error) error {
 		e.Hint, e.Side = `give the rule an "authentication" by which this host can prove who it is`, ike.ThisSide
 	case errors.Is(why, errTheirs):
 		e.Hint, e.Side = `see the peer's log for why; both ends need one "authentication" in common, with the same key or a common authority`, ike.PeerSide
+		if s.start.ppk.keys != nil {
+			e.Hint += `, and the same "ppk"`
+		}
+	case errors.Is(why, ike.ErrWrongKey) && s.start.ppk.keys != nil:
+		// The proof depends on both, and does not tell which of them differs.
+		e.Hint = `give both ends the same key of their "authentication", and the same "ppk"`
 	}
 	return e
 }
@@ -316,7 +322,7 @@ func verify(ctx context.Context, p ike.Policy, v ike.Verifying) (r verdict) {
 // message with these payloads.
 func (s *SA) believe(p ike.Proof, ps []wire.Payload) {
 	s.proof = p
-	s.peer.RemoteID, s.peer.Auth = p.ID.String(), p.How
+	s.peer.RemoteID, s.peer.Auth, s.peer.Anonymous = p.ID.String(), p.How, p.Anonymous()
 	s.transition(Established)
 	s.until = time.Time{}
 	s.peer.Since = s.now
@@ -333,13 +339,21 @@ func (s *SA) believe(p ike.Proof, ps []wire.Payload) {
 
 // entitled checks that what the peer proved when the IKE SA was made does for
 // a rule, which may want other keys, authorities, names or groups than the one
-// that the peer authenticated by.
+// that the peer authenticated by. So must do what the IKE SA's keys come from.
 func (s *SA) entitled(p ike.ChildPolicy) error {
 	if err := ike.Entitled(p.Auth, p.PeerID, p.Peers, s.proof, s.now); err != nil {
 		return fmt.Errorf("the rule %q wants another authentication than the one by which this peer's IKE SA was made: %w", p.Name, err)
 	}
+	if p.PPKRequired && s.peer.PPK == "" {
+		return fmt.Errorf("%w: the rule %q requires one, and this peer's IKE SA was made without", ike.ErrPPK, p.Name)
+	}
+	if weak := ike.Weak(s.cur.proposal); len(weak) > 0 && !p.Legacy {
+		return fmt.Errorf("%w: the rule %q allows no %w, and this peer's IKE SA has %v", ike.ErrNoProposal, p.Name, errWeak, weak)
+	}
 	return nil
 }
+
+var errWeak = errors.New("weak algorithms")
 
 // scheduleRenewal sets when the IKE SA is to be rekeyed.
 func (s *SA) scheduleRenewal() {

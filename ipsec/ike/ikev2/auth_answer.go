@@ -115,9 +115,9 @@ func (s *SA) denyAuth(q *query, why error) error {
 // refuse ends a responder whose peer is not to be believed. It stays to
 // repeat its answer, should that get lost.
 func (s *SA) refuse(why error) {
+	s.emit(ike.Failed{Whole: true, Why: s.authFailure(why)})
 	s.transition(Refused)
 	s.start.forget()
 	s.cur.keys.wipe() // its answer is made
-	s.until = s.now.Add(halfOpenTime)
-	s.emit(ike.Failed{Whole: true, Why: s.authFailure(why)})
+	s.until = s.now.Add(refusedTime)
 }

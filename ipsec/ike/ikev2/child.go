@@ -137,7 +137,7 @@ func (s *SA) bounds(p ike.ChildPolicy) (local, remote []ipsec.TrafficSelector) {
 		a = a.Unmap()
 		return []ipsec.TrafficSelector{{Start: a, End: a, EndPort: 0xffff}}
 	}
-	return narrow(host(s.cfg.Local.Addr()), p.Local), narrow(host(s.cfg.Remote.Addr()), p.Remote)
+	return narrow(host(s.ends.Local), p.Local), narrow(host(s.ends.Remote), p.Remote)
 }
 
 // endChild completes the Child SA of IKE_AUTH with the peer's answer. What
@@ -210,6 +210,10 @@ func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (a agre
 	if !within(tsi.Selectors, r.tsi) || !within(tsr.Selectors, r.tsr) {
 		return a, true, fmt.Errorf("%w: the peer answered with %v to %v", ike.ErrSelectors, tsi.Selectors, tsr.Selectors)
 	}
+	if !r.serves(tsi.Selectors, tsr.Selectors) {
+		return a, true, fmt.Errorf("%w: the peer wants an SA for %v to %v only, which leaves out the packet that asked, from %s to %s",
+			ike.ErrSelectors, tsi.Selectors, tsr.Selectors, r.acquire.Local, r.acquire.Remote)
+	}
 	if err := s.inForce(r.policy, tsi.Selectors, tsr.Selectors); err != nil {
 		return a, true, err
 	}
@@ -235,6 +239,22 @@ func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (a agre
 		return a, false, err
 	}
 	return a, true, nil
+}
+
+// serves reports whether an SA with these selectors is for the packet that
+// asked for it: one that is not would be of no use, and the next packet would
+// ask again. What was not asked for by a packet may be narrowed at will.
+func (r *childRequest) serves(local, remote []ipsec.TrafficSelector) bool {
+	l, p := r.acquire.Local, r.acquire.Remote
+	if r.replacing != nil || !ofPacket(l) || !ofPacket(p) {
+		return true
+	}
+	return within([]ipsec.TrafficSelector{l}, local) && within([]ipsec.TrafficSelector{p}, remote)
+}
+
+// ofPacket reports whether a selector is one of a single packet.
+func ofPacket(t ipsec.TrafficSelector) bool {
+	return t.Protocol != 0 && t.Start == t.End && (t.AnyPort() || t.StartPort == t.EndPort)
 }
 
 func espSPI(b []byte) (ipsec.SPI, error) {
@@ -311,17 +331,17 @@ func (s *SA) remove(c *child, reason string) {
 	if i < 0 {
 		return
 	}
-	s.withdraw(c, reason)
+	s.withdraw(c, reason, true)
 	s.children = slices.Delete(s.children, i, i+1)
 }
 
-// withdraw takes a Child SA out of the data path. It is still known as one that
-// is on its way out.
-func (s *SA) withdraw(c *child, reason string) {
+// withdraw takes a Child SA out of the data path, late or at once. It is still
+// known as one that is on its way out.
+func (s *SA) withdraw(c *child, reason string, late bool) {
 	c.leave()
 	if !c.removed {
 		c.removed = true
-		s.emit(ike.RemoveChild{InSPI: c.in, Reason: reason})
+		s.emit(ike.RemoveChild{InSPI: c.in, Reason: reason, Late: late})
 	}
 }
 
@@ -376,6 +396,9 @@ func (s *SA) answerChild(ps []wire.Payload, ni, nr []byte, first bool, replaced 
 		if ke == nil || ke.Group != g.ID {
 			// It is no failure: the peer asks again with this group.
 			return []wire.Payload{&wire.Notify{Kind: wire.InvalidKEPayload, Data: binary.BigEndian.AppendUint16(nil, g.ID)}}, nil
+		}
+		if !s.effort.spend(g.ID, s.now) {
+			return []wire.Payload{&wire.Notify{Kind: wire.TemporaryFailure}}, nil
 		}
 		var public []byte
 		if public, shared, err = xform.Answer(g.ID, ke.Data, s.cfg.Rand); err != nil {

@@ -200,3 +200,44 @@ func TestNoRuleExplained(t *testing.T) {
 		})
 	}
 }
+
+// TestNarrowedPastThePacket has a peer whose rule covers something, but not
+// the packet that asked: the SA would be of no use, and each further packet
+// would ask for one more.
+func TestNarrowedPastThePacket(t *testing.T) {
+	web := one(netip.MustParseAddr("10.0.0.2"))
+	web.StartPort, web.EndPort = 80, 80
+	ssh := web
+	ssh.StartPort, ssh.EndPort = 22, 22
+	for _, tt := range []struct {
+		name   string
+		packet ipsec.TrafficSelector // its far end
+		want   bool
+	}{
+		{"the packet is covered", web, true},
+		{"another port", ssh, false},
+		{"no packet asked", ipsec.SelectPrefix(netip.MustParsePrefix("10.0.0.0/24"), 6, 0, 0xffff), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPair()
+			narrow := tunnel()
+			narrow.Local = []ipsec.TrafficSelector{web}
+			p.b.Children = []ike.ChildPolicy{narrow}
+			m := NewInitiator(p.a.Config(p.b.Addr))
+			if err := p.a.Do(m, ike.Acquire{Child: tunnel(), Local: one(p.a.Addr), Remote: tt.packet}); err != nil {
+				t.Fatal(err)
+			}
+			p.Run(10 * time.Second)
+			alive := 0
+			if tt.want {
+				alive = 1
+			}
+			if len(p.a.Alive()) != alive || len(p.b.Alive()) != alive {
+				t.Errorf("%d and %d SAs, want %d", len(p.a.Alive()), len(p.b.Alive()), alive)
+			}
+			if failed := len(p.a.Failed) == 1 && errors.Is(p.a.Failed[0].Why, ike.ErrSelectors); failed == tt.want {
+				t.Errorf("failures %v", p.a.Failed)
+			}
+		})
+	}
+}

@@ -118,7 +118,12 @@ func (t *createChild) proceed(s *SA, ses *session) {
 		t.fail(s, nil, false, fmt.Errorf("%w: it has deleted the Child SA again", ike.ErrRefused))
 		return
 	}
-	if err := s.install(a, ses, true); err != nil {
+	err := s.stillAllowed(a.child)
+	if err == nil {
+		err = s.install(a, ses, true)
+	}
+	if err != nil {
+		t.wipe()
 		t.fail(s, nil, true, err)
 		return
 	}
@@ -263,8 +268,20 @@ func (s *SA) full() error {
 	return fmt.Errorf("%w: the policy allows %d", ike.ErrFull, s.cfg.Policy.MaxChildren)
 }
 
-// maxChildren bounds what an authenticated peer can make us hold.
-const maxChildren = 512
+// maxChildren bounds what an authenticated peer can make us hold, and
+// maxAnonymous what one can that may be anybody.
+const (
+	maxChildren  = 512
+	maxAnonymous = 8
+)
+
+// mostChildren is how many Child SAs the peer may make.
+func (s *SA) mostChildren() int {
+	if s.proof.Anonymous() {
+		return maxAnonymous
+	}
+	return maxChildren
+}
 
 // answerCreate is the responder's side of CREATE_CHILD_SA, whatever it is
 // about.
@@ -289,7 +306,7 @@ func (s *SA) answerCreate(q *query) ([]wire.Payload, error) {
 	if s.renewing() || s.theirRekeying(ses) != nil {
 		return refuse(wire.TemporaryFailure)
 	}
-	if len(s.children)+len(s.unfinished) >= maxChildren {
+	if len(s.children)+len(s.unfinished) >= s.mostChildren() {
 		s.emit(ike.Failed{Why: fmt.Errorf("%s has %d Child SAs and gets no more", s.remote, len(s.children))})
 		return refuse(wire.NoAdditionalSAs)
 	}

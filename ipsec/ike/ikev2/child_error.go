@@ -12,6 +12,17 @@ import (
 // hintSameAuth explains what entitled refuses.
 const hintSameAuth = "give all rules that concern this peer the same authentication and peer-id"
 
+// hintSameExchange does so where it is not the authentication.
+const hintSameExchange = `give all rules that concern this peer the same "key-exchange" and "ppk"`
+
+// hintUnentitled returns which of the two it is.
+func hintUnentitled(err error) string {
+	if errors.Is(err, ike.ErrPPK) || errors.Is(err, errWeak) {
+		return hintSameExchange
+	}
+	return hintSameAuth
+}
+
 // explain tells an administrator why our request for a Child SA came to
 // nothing, or our wish for one before it was asked for.
 func (s *SA) explain(r *childRequest, answer []wire.Payload, err error) *ike.NegotiationError {
@@ -34,8 +45,8 @@ func (s *SA) explain(r *childRequest, answer []wire.Payload, err error) *ike.Neg
 		why.Theirs.Remote = tsr.Selectors
 	}
 	switch {
-	case errors.Is(err, ike.ErrAuthentication):
-		why.Hint, why.Side = hintSameAuth, ike.ThisSide
+	case errors.Is(err, ike.ErrAuthentication), errors.Is(err, ike.ErrPPK), errors.Is(err, errWeak):
+		why.Hint, why.Side = hintUnentitled(err), ike.ThisSide
 	case errors.Is(err, ike.ErrMode):
 		why.Cause = ike.CauseMode
 		why.Theirs.Mode = otherMode(r.policy.Mode)

@@ -45,7 +45,7 @@ func (s *SA) deleteChild(in ipsec.SPI, reason string) {
 		return
 	}
 	told := c.leaving
-	s.withdraw(c, reason)
+	s.withdraw(c, reason, false)
 	if !told {
 		s.enqueue(&deleteTask{in: in})
 	}
@@ -112,6 +112,7 @@ func (s *SA) close(c ike.Close) {
 	}
 	for _, x := range slices.Clone(s.children) {
 		if x.leave(); !c.Drain {
+			s.withdraw(x, c.Reason, false)
 			s.remove(x, c.Reason)
 		}
 	}
@@ -190,7 +191,7 @@ func (s *SA) answerDeleteIKE(q *query) error {
 		s.die(fmt.Errorf("%w by the peer", ike.ErrClosed))
 	case ses == s.rival:
 		s.rival = nil
-		ses.wipe()
+		s.drop(ses)
 	default:
 		s.drop(ses)
 	}

@@ -142,6 +142,7 @@ func (s *SA) abandon(fits func(*unfinished) bool) {
 			return false
 		}
 		u.wipe()
+		s.free(u.fresh)
 		return true
 	})
 }
@@ -219,6 +220,9 @@ func (s *SA) answerFollowup(q *query) error {
 func (s *SA) conclude(a *agreement, ses *session) error {
 	if a.fresh != nil {
 		return s.concludeIKE(a, ses)
+	}
+	if err := s.stillAllowed(a.child); err != nil {
+		return err
 	}
 	return s.install(a, ses, false)
 }

@@ -58,16 +58,21 @@ func (s *SA) renewing() bool {
 func (t *rekeyIKE) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, error) {
 	if s.state != Established || t.of != s.cur {
 		t.wipe()
+		s.freeSPI(t.spi)
 		return 0, nil, false, nil // the peer was faster
 	}
 	if t.agreed != nil {
 		return t.agreed.ask(s)
 	}
 	t.tries++
+	s.freeSPI(t.spi) // of the last try
 	t.spi = s.cfg.NewIKESPI()
-	t.offered = ike.Offer(s.cfg.Policy.Proposals, binary.BigEndian.AppendUint64(nil, t.spi))
+	t.offered = ike.Offer(s.proposals(), binary.BigEndian.AppendUint64(nil, t.spi))
 	if t.group == 0 {
 		g, _ := s.cur.proposal.First(ipsec.TypeGroup)
+		if !offersGroup(t.offered, g.ID) { // not any more
+			g, _ = t.offered[0].First(ipsec.TypeGroup)
+		}
 		t.group = g.ID
 	}
 	var err error
@@ -107,6 +112,7 @@ func (t *rekeyIKE) end(s *SA, ses *session, ps []wire.Payload) {
 	switch {
 	case len(a.left) > 0 && (lost || s.state != Established):
 		a.wipe() // there is nothing to delete yet (RFC 9370 section 2.2.4)
+		s.free(a.fresh)
 	case len(a.left) > 0:
 		if first {
 			s.abandon(func(u *unfinished) bool { return u.fresh != nil })
@@ -155,6 +161,7 @@ func (t *rekeyIKE) again(s *SA, ses *session, ps []wire.Payload) bool {
 // wanted.
 func (t *rekeyIKE) fail(s *SA, ps []wire.Payload, err error) {
 	t.wipe()
+	s.freeSPI(t.spi)
 	if t.of != s.cur || s.theirRekeying(s.cur) != nil {
 		return
 	}
@@ -254,9 +261,25 @@ func (s *SA) rekeyingLost(a *agreement, ses *session) bool {
 	return u != nil && slices.Compare(a.lowest(), u.lowest()) < 0
 }
 
+// proposals returns those for a new IKE SA in the place of the one in use: what
+// the policy says now, which may be something else than when that began.
+func (s *SA) proposals() []ipsec.Proposal {
+	p, ok := s.cfg.Policies.Peer(s.ends.Local, s.ends.Remote)
+	switch {
+	case !ok:
+		return s.cfg.Policy.Proposals // the Manager closes the IKE SA
+	case len(p.Proposals) == 0:
+		return ike.DefaultProposals()
+	}
+	return p.Proposals
+}
+
 // formerTime is how long the peer may take to delete a session that it has
-// replaced, or made in vain.
-const formerTime = 30 * time.Second
+// replaced, or made in vain, and maxFormer how many it may leave behind.
+const (
+	formerTime = 30 * time.Second
+	maxFormer  = 4
+)
 
 // replace puts a fresh session in the place of another, which stays to hear
 // of its deletion.
@@ -271,6 +294,9 @@ func (s *SA) replace(ses, fresh *session) {
 // keep goes on hearing a session that is not in use.
 func (s *SA) keep(ses *session) {
 	ses.expire = s.now.Add(formerTime)
+	if len(s.former) == maxFormer {
+		s.drop(s.former[0])
+	}
 	s.former = append(s.former, ses)
 }
 
@@ -278,6 +304,29 @@ func (s *SA) keep(ses *session) {
 func (s *SA) drop(ses *session) {
 	s.former = slices.DeleteFunc(s.former, func(x *session) bool { return x == ses })
 	ses.wipe()
+	s.free(ses)
+}
+
+// free gives the SPI of a session back that is not in use, or not any more.
+func (s *SA) free(ses *session) {
+	switch {
+	case ses == nil:
+	case ses.initiator:
+		s.freeSPI(ses.spiI)
+	default:
+		s.freeSPI(ses.spiR)
+	}
+}
+
+func (s *SA) freeSPI(spi uint64) {
+	for ses := range s.sessions() {
+		if ses.initiator && ses.spiI == spi || !ses.initiator && ses.spiR == spi {
+			return
+		}
+	}
+	if spi != 0 && s.cfg.FreeIKESPI != nil {
+		s.cfg.FreeIKESPI(spi)
+	}
 }
 
 // win puts the IKE SA that we have made in the place of the old one, whose
@@ -328,11 +377,12 @@ func (s *SA) answerRekeyIKE(ses *session, sa *wire.SA, ni *wire.Nonce, ps []wire
 	if !ok {
 		return refuse(wire.InvalidSyntax, nil)
 	}
-	chosen, ok := ike.SelectProposal(s.cfg.Policy.Proposals, sa.Proposals, ke.Group)
+	wanted := s.proposals()
+	chosen, ok := ike.SelectProposal(wanted, sa.Proposals, ke.Group)
 	if !ok {
 		s.emit(ike.Failed{Why: &ike.NegotiationError{
 			Step: "rekeying of the IKE SA", Peer: s.remote.String(), Identity: s.peer.RemoteID, Err: ike.ErrNoProposal,
-			Ours: ike.Terms{Proposals: s.cfg.Policy.Proposals}, Theirs: ike.Terms{Proposals: sa.Proposals},
+			Ours: ike.Terms{Proposals: wanted}, Theirs: ike.Terms{Proposals: sa.Proposals},
 		}})
 		return refuse(wire.NoProposalChosen, nil)
 	}
@@ -343,9 +393,8 @@ func (s *SA) answerRekeyIKE(ses *session, sa *wire.SA, ni *wire.Nonce, ps []wire
 	if len(chosen.SPI) != 8 || checkNonce(ni.Data, chosen) != nil {
 		return refuse(wire.InvalidSyntax, nil)
 	}
-	fresh, err := ses.heir(false, binary.BigEndian.Uint64(chosen.SPI), s.cfg.NewIKESPI(), chosen)
-	if err != nil {
-		return refuse(wire.InvalidSyntax, nil)
+	if !s.effort.take(rekeyEffort, s.now) || !s.effort.spend(g.ID, s.now) {
+		return refuse(wire.TemporaryFailure, nil)
 	}
 	nr, err := s.random(nonceLen)
 	if err != nil {
@@ -353,6 +402,13 @@ func (s *SA) answerRekeyIKE(ses *session, sa *wire.SA, ni *wire.Nonce, ps []wire
 	}
 	public, shared, err := xform.Answer(g.ID, ke.Data, s.cfg.Rand)
 	if err != nil {
+		return refuse(wire.InvalidSyntax, nil)
+	}
+	spi := s.cfg.NewIKESPI()
+	fresh, err := ses.heir(false, binary.BigEndian.Uint64(chosen.SPI), spi, chosen)
+	if err != nil {
+		clear(shared)
+		s.freeSPI(spi)
 		return refuse(wire.InvalidSyntax, nil)
 	}
 	a := agreed(chosen, shared, ni.Data, nr)

@@ -61,7 +61,7 @@ var unheard = ike.Schedule{First: 500 * time.Millisecond, Factor: 1.6, Most: 250
 // lookEvery is how often the packets of the Child SAs are looked at when none
 // leave; when some do it is twice as often. With the default of 30 s it is
 // every 5 s. What is sent into silence for half of that makes us ask, so that a
-// dead peer is known as such 10 to 15 s after the first packet that it did not
+// dead peer is known as such 10 to 17 s after the first packet that it did not
 // answer.
 func (s *SA) lookEvery() time.Duration { return max(s.cfg.Policy.Liveness/6, 2*time.Second) }
 

@@ -128,7 +128,8 @@ func (s *SA) choose(o childOffer, replaced *child) (c *child, chosen ipsec.Propo
 			if o.first {
 				proposals = ike.WithoutGroups(proposals)
 			} else {
-				proposals = ike.WithExchange(proposals, ike.AnyExchange()...)
+				own, _ := s.cur.proposal.First(ipsec.TypeGroup)
+				proposals = ike.WithExchange(proposals, ike.AnyExchange(own)...)
 			}
 			chosen, ok := ike.SelectProposal(proposals, o.proposals, o.group)
 			if !ok {
@@ -143,7 +144,7 @@ func (s *SA) choose(o childOffer, replaced *child) (c *child, chosen ipsec.Propo
 	case 1:
 		why.Cause, why.Hint = ike.CauseMode, "make both ends want the same mode, transport or tunnel"
 	case 2:
-		why.Hint, why.Side = hintSameAuth, ike.ThisSide
+		why.Hint, why.Side = hintUnentitled(why.Err), ike.ThisSide
 	case 3, 4:
 		why.Hint = ""
 	}
@@ -169,17 +170,26 @@ func (s *SA) candidates(o childOffer, replaced *child) []ike.ChildPolicy {
 	}
 	// A peer behind a NAT, or one that says so, may move: not to the rules of
 	// another address.
-	return s.cfg.Policies.Child(s.cfg.Local.Addr(), s.cfg.Remote.Addr(), o.local, o.remote, o.transport)
+	return s.cfg.Policies.Child(s.ends.Local, s.ends.Remote, o.local, o.remote, o.transport)
 }
 
 // inForce checks that a rule by which a Child SA was asked for, or made, is
 // still among the policies, means the same, and covers the SA's selectors.
 // The error wraps ike.ErrPolicyChanged.
 func (s *SA) inForce(p ike.ChildPolicy, local, remote []ipsec.TrafficSelector) error {
-	for _, now := range s.cfg.Policies.Child(s.cfg.Local.Addr(), s.cfg.Remote.Addr(), local, remote, p.Mode == ipsec.Transport) {
+	for _, now := range s.cfg.Policies.Child(s.ends.Local, s.ends.Remote, local, remote, p.Mode == ipsec.Transport) {
 		if now.SameMeaning(p) && within(local, now.Local) && within(remote, now.Remote) {
 			return nil
 		}
 	}
 	return fmt.Errorf("%w: %q", ike.ErrPolicyChanged, p.Name)
+}
+
+// stillAllowed checks a Child SA whose key exchanges have taken several
+// messages, during which policies may have changed.
+func (s *SA) stillAllowed(c *child) error {
+	if err := s.entitled(c.policy); err != nil {
+		return err
+	}
+	return s.inForce(c.policy, c.local, c.remote)
 }

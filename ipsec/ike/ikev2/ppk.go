@@ -63,16 +63,15 @@ func (s *SA) settlePPK(used bool) {
 	w.wipe()
 }
 
-// offerPPK decides what an initiator does that has the peer's IKE_SA_INIT.
-func (s *SA) offerPPK(peerUses bool) error {
+// offerPPK decides what an initiator does that has the peer's IKE_SA_INIT: it
+// uses a PPK, or goes without if it may.
+func (s *SA) offerPPK(peerUses bool) (use bool, err error) {
 	p := &s.cfg.Policy
-	switch {
-	case peerUses && len(p.PPKs) > 0:
-		s.start.usePPK = true
-	case p.PPKRequired:
-		return fmt.Errorf("%w: the rule requires one, and the peer uses none with us", ike.ErrPPK)
+	use = peerUses && len(p.PPKs) > 0
+	if !use && p.PPKRequired {
+		err = fmt.Errorf("%w: the rule requires one, and the peer uses none with us", ike.ErrPPK)
 	}
-	return nil
+	return use, err
 }
 
 // acceptPPK is the responder's decision when IKE_AUTH comes, the whole of the

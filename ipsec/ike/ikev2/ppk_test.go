@@ -189,7 +189,7 @@ func TestPPKInitiator(t *testing.T) {
 			}
 			if tt.required && !tt.supported {
 				err := h.Do(m, ike.Datagram{Local: p.b, Remote: p.a, Data: p.answerInit(suiteByHand(), say...)})
-				if !errors.Is(err, ike.ErrPPK) || len(h.Failed) != 0 {
+				if err != nil || len(h.Failed) != 0 {
 					t.Errorf("%v, %v: a better answer may come", err, h.Failed)
 				}
 				p.w.Run(time.Second)

@@ -29,6 +29,7 @@ type SA struct {
 	trial   trial        // of a place that the peer may have moved to
 
 	local, remote netip.AddrPort
+	ends          ike.Ends // by which rules are chosen, wherever the peer moves
 	cur           *session
 	rival         *session      // that the peer has made to replace cur, while we were about to do so
 	former        []*session    // that were replaced, or made in vain, and not deleted yet
@@ -43,6 +44,7 @@ type SA struct {
 	made          int         // Child SAs that came about, replacements not counted
 	exchanges     bool        // the peer makes none without a key exchange of its own, we found
 	stillborn     []ipsec.SPI // of Child SAs that the peer deleted before we heard of them
+	effort        effort      // that the peer has caused
 
 	until  time.Time // when what is before the peer is authenticated, or Refused, takes too long
 	heard  time.Time // when the peer last proved to be there
@@ -78,7 +80,11 @@ func newSA(cfg ike.MachineConfig) *SA {
 	if cfg.Policy.Liveness <= 0 {
 		cfg.Policy.Liveness = 30 * time.Second
 	}
-	return &SA{cfg: cfg, local: cfg.Local, remote: cfg.Remote, start: new(start)}
+	ends := cfg.Ends
+	if ends == (ike.Ends{}) {
+		ends = ike.Ends{Local: cfg.Local.Addr(), Remote: cfg.Remote.Addr()}
+	}
+	return &SA{cfg: cfg, local: cfg.Local, remote: cfg.Remote, ends: ends, start: new(start)}
 }
 
 // State returns how far the SA has come.

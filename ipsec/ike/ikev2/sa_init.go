@@ -54,6 +54,7 @@ const (
 	nonceLen     = 32
 	maxRestarts  = 4 // a cookie and a group, each once more than it takes
 	halfOpenTime = 30 * time.Second
+	refusedTime  = 10 * time.Second // for a peer that asks again, as it has not heard
 )
 
 // begin sends the first message of an initiator. It is also where another
@@ -319,11 +320,12 @@ func (s *SA) initAnswer(d ike.Datagram, h wire.Header, ps []wire.Payload) error 
 		return err
 	}
 	_, usesPPK := wire.FindNotify(ps, wire.UsePPK)
-	if err := s.offerPPK(usesPPK); err != nil {
+	usePPK, err := s.offerPPK(usesPPK)
+	if err != nil {
 		s.reconsider(&ike.NegotiationError{
 			Step: wire.IKESAInit.String(), Peer: s.remote.String(), Err: err, Hint: hintPPKPeer, Side: ike.PeerSide,
 		})
-		return err
+		return nil
 	}
 	ses := &session{initiator: true, spiI: s.cur.spiI, spiR: h.SPIr, proposal: chosen, ours: outWindow{next: 1}}
 	shared, err := st.key.Shared(ke.Data)
@@ -334,7 +336,7 @@ func (s *SA) initAnswer(d ike.Datagram, h wire.Header, ps []wire.Payload) error 
 	if err := ses.agree(shared, st.ni, nonce.Data, s); err != nil {
 		return err
 	}
-	st.key, st.exchanges = nil, exchanges
+	st.key, st.exchanges, st.usePPK = nil, exchanges, usePPK
 	st.nr, st.response = bytes.Clone(nonce.Data), d.Data
 	st.refusal, s.until = nil, time.Time{}
 	s.noteExtensions(ps, ses)

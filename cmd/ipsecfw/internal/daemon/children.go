@@ -127,7 +127,7 @@ func (n *negotiation) response(local, remote netip.Addr) ike.ChildPolicy {
 func (n *negotiation) policy() ike.ChildPolicy {
 	return ike.ChildPolicy{
 		Name: n.Rule, Mode: n.Mode, Proposals: n.Proposals, Lifetime: n.Lifetime, ForceUDP: n.ForceUDP,
-		Auth: n.auth, PeerID: n.PeerID, Peers: n.peer.Peers,
+		Auth: n.auth, PeerID: n.PeerID, Peers: n.peer.Peers, PPKRequired: n.peer.PPKRequired, Legacy: n.Legacy,
 	}
 }
 

@@ -157,10 +157,14 @@ func (j *joint) Move(in ipsec.SPI, local, remote netip.AddrPort) {
 }
 
 // Remove implements ike.DataPath.
-func (j *joint) Remove(in ipsec.SPI, _ string) {
+func (j *joint) Remove(in ipsec.SPI, _ string, late bool) {
 	j.sets.Lock()
 	defer j.sets.Unlock()
-	sa := j.engine.SAD().Remove(in)
+	remove := j.engine.SAD().Remove
+	if late {
+		remove = j.engine.SAD().Retire
+	}
+	sa := remove(in)
 	if sa == nil || sa.Policy != rules.DefaultResponseRule {
 		return
 	}

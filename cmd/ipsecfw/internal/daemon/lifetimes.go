@@ -39,7 +39,7 @@ func (pl *plant) age(sa *nfq.SA, now time.Time) {
 	switch used(n.lifetimeOf(sa.ChildSA), carried(sa), now.Sub(sa.Since)) {
 	case usedUp:
 		pl.manager.DeleteChild(sa.InSPI)
-		pl.Remove(sa.InSPI, "its lifetime is over")
+		pl.Remove(sa.InSPI, "its lifetime is over", false)
 	case nearlyUsed:
 		pl.manager.RekeyChild(sa.InSPI)
 	}

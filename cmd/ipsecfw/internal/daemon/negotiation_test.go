@@ -217,3 +217,26 @@ key-exchange: {ppk: {id: b, file: ppk2}}
 		t.Errorf("missing %s, want %s", got, want)
 	}
 }
+
+// What a rule asks of the IKE SA is a condition of its Child SAs, whichever
+// rule the IKE SA was made by.
+func TestChildAsksOfIKE(t *testing.T) {
+	p := combined(t, partOf(t, `version: 1
+name: test
+filter-lists:
+  plain: [{from: me, to: 10.1.0.1, protocol: tcp}]
+  old: [{from: me, to: 10.1.0.1, protocol: udp}]
+  quantum: [{from: me, to: 10.1.0.1}]
+rules:
+  - {name: plain, filter-list: plain, action: require-security, authentication: [{preshared-key: {file: psk}}]}
+  - {name: old, filter-list: old, action: require-security, authentication: [{preshared-key: {file: psk}}], legacy: true}
+  - {name: quantum, filter-list: quantum, action: require-security, authentication: [{preshared-key: {file: psk}}], key-exchange: {ppk: {id: b, file: other, required: true}}}
+`, map[string]string{"psk": secret, "other": stillMore}))
+	got := map[string][2]bool{}
+	for _, c := range p.Child(netip.MustParseAddr("10.1.0.9"), netip.MustParseAddr("10.1.0.1"), nil, nil, true) {
+		got[c.Name] = [2]bool{c.PPKRequired, c.Legacy}
+	}
+	if want := map[string][2]bool{"plain": {}, "old": {false, true}, "quantum": {true, false}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("PPK required and legacy: %v, want %v", got, want)
+	}
+}

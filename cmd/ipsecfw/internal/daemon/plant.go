@@ -220,7 +220,7 @@ func (pl *plant) swap(p *policy) {
 	for _, sa := range pl.engine.SAD().All() {
 		if !old.same(p, sa.Policy) || !p.wants(sa) {
 			pl.manager.DeleteChild(sa.InSPI)
-			pl.Remove(sa.InSPI, "the policy changed")
+			pl.Remove(sa.InSPI, "the policy changed", false)
 		}
 	}
 	for rule := range old.rules {
