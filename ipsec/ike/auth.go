@@ -74,7 +74,9 @@ type Proof struct {
 	How   string              // for PeerInfo.Auth
 	Chain []*x509.Certificate // verified, the peer's own first; nil without a certificate
 	Key   crypto.PublicKey    // of a peer with a raw key
+	Named bool                // of a peer with a raw key: the rule in hand lets it have no other name
 	Until time.Time           // when it ceases to hold, as a certificate expires; zero for never
+	Weak  bool                // it was signed with SHA-1
 	// Revocation is the strictest policy that Chain satisfied when it was
 	// verified. A rule with a stricter one does not take the proof.
 	Revocation pki.Revocation
@@ -114,6 +116,22 @@ func (e *AuthorizationError) Error() string { return ErrAuthentication.Error() +
 // Unwrap returns ErrAuthentication.
 func (e *AuthorizationError) Unwrap() error { return ErrAuthentication }
 
+// authorized checks that a peer that a method believes is the one that a rule
+// wants, and of its group. Of several raw keys without names any would do for
+// any name.
+func authorized(m AuthMethod, peerID string, peers *PeerGroup, p Proof) error {
+	if err := checkID(peerID, p.ID); err != nil {
+		return err
+	}
+	if k, ok := m.(RawKey); ok {
+		if p.Named = k.names(p.Key); peerID != "" && !p.Named {
+			return &AuthorizationError{Peer: p.ID.String(), Why: fmt.Sprintf(
+				"a raw key, of which the rule lists several, does not prove the name %s: name the key by its fingerprint in a group of peers, or list it alone", peerID)}
+		}
+	}
+	return peers.admits(p)
+}
+
 // Authenticate checks what a peer says and proves with whichever of the
 // methods fits. An empty peerID means any identity that authenticates, and no
 // group that it may be anyone's. The error wraps ErrAuthentication.
@@ -128,10 +146,7 @@ func Authenticate(ctx context.Context, methods []AuthMethod, peerID string, peer
 		}
 		p, err := m.Verify(ctx, v)
 		if err == nil {
-			err = checkID(peerID, p.ID)
-		}
-		if err == nil {
-			err = peers.admits(p)
+			err = authorized(m, peerID, peers, p)
 		}
 		if err == nil {
 			return p, nil
@@ -172,7 +187,7 @@ func Entitled(methods []AuthMethod, peerID string, peers *PeerGroup, p Proof, no
 	err := fmt.Errorf("%w: the rule has no method by which %s proved itself", ErrAuthentication, p.ID)
 	for _, m := range methods {
 		if err = m.Accepts(p, now); err == nil {
-			return peers.admits(p)
+			return authorized(m, peerID, peers, p)
 		}
 	}
 	return err

@@ -115,13 +115,14 @@ func (c Certificate) Verify(ctx context.Context, v Verifying) (Proof, error) {
 	if err := verifySignature(leaf.PublicKey, v.Auth, v.Octets, c.rules()); err != nil {
 		return Proof{}, fmt.Errorf("%w: the signature of %s: %w", ErrAuthentication, v.ID, err)
 	}
+	weak := c.Legacy && verifySignature(leaf.PublicKey, v.Auth, v.Octets, signatureRules{pkcs1: c.PKCS1}) != nil
 	verified, err := c.verifier().Verify(ctx, leaf, evidence, v.Now)
 	if err != nil {
 		return Proof{}, fmt.Errorf("%w: %w", ErrAuthentication, err)
 	}
 	return Proof{
 		By: c, ID: v.ID, How: "certificate " + leaf.Subject.String(),
-		Chain: verified.Chain, Until: verified.Until, Revocation: verified.Revocation,
+		Chain: verified.Chain, Until: verified.Until, Revocation: verified.Revocation, Weak: weak,
 	}, nil
 }
 
@@ -135,14 +136,23 @@ func (c Certificate) verifier() *pki.Verifier {
 	}
 }
 
-// Accepts verifies the chain against our authorities. Whether it was revoked
-// is not asked again: a stricter policy than the one that it satisfied when
-// the peer authenticated refuses.
+// Accepts verifies the chain against our authorities and revocation lists.
+// Nobody else is asked again whether it was revoked: a stricter policy than the
+// one that it satisfied when the peer authenticated refuses.
 func (c Certificate) Accepts(p Proof, now time.Time) error {
 	if len(p.Chain) == 0 {
 		return fmt.Errorf("%w: %s did not prove itself by a certificate", ErrAuthentication, p.ID)
 	}
-	if _, err := c.verifier().Chains(p.Chain[0], p.Chain[1:], now); err != nil {
+	if p.Weak && !c.Legacy {
+		return fmt.Errorf("%w: %s: %w", ErrAuthentication, p.ID, ErrWeakMethod)
+	}
+	here := c.verifier()
+	here.Fetcher, here.Lookup = nil, false
+	if here.Revocation == pki.Strict {
+		here.Revocation = pki.IfPresent // what the lists of this host do not say was looked up then
+	}
+	evidence := pki.Evidence{Intermediates: p.Chain[1:]}
+	if _, err := here.Verify(context.Background(), p.Chain[0], evidence, now); err != nil {
 		return fmt.Errorf("%w: %w", ErrAuthentication, err)
 	}
 	if !p.Revocation.Covers(c.Revocation) {

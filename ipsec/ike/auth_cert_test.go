@@ -210,6 +210,22 @@ func TestRevocationLists(t *testing.T) {
 			}
 		})
 	}
+	// What another rule believed is held against the lists of this one.
+	proof, err := plain.Verify(t.Context(), encounter{hashes: everyHash}.prove(t, host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c *pki.CertificateError
+	if err := withFile.Accepts(proof, authTime); !errors.As(err, &c) || c.Reason != pki.Revoked {
+		t.Errorf("a rule with a list that revokes: %v", err)
+	}
+	if err := plain.Accepts(proof, authTime); err != nil {
+		t.Errorf("a rule without: %v", err)
+	}
+	proof.Weak = true
+	if err := plain.Accepts(proof, authTime); !errors.Is(err, ErrWeakMethod) {
+		t.Errorf("a signature with SHA-1: %v", err)
+	}
 }
 
 // Nothing is fetched for one who does not have the key of its certificate.

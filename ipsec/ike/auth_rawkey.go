@@ -103,6 +103,12 @@ func (k RawKey) Verify(_ context.Context, v Verifying) (Proof, error) {
 	return Proof{}, err
 }
 
+// names reports whether the policy says whose a key is: by its name, or because
+// there is no other key.
+func (k RawKey) names(key crypto.PublicKey) bool {
+	return len(k.Peers) == 1 || slices.ContainsFunc(k.Peers, func(p PeerKey) bool { return p.ID != "" && samePublicKey(p.Key, key) })
+}
+
 // candidates returns the keys of which one must have made the peer's signature.
 func (k RawKey) candidates(v Verifying) ([]PeerKey, error) {
 	var sent []byte

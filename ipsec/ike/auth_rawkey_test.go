@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
 )
@@ -109,5 +110,38 @@ func TestRawKeyPayload(t *testing.T) {
 	der, err := x509.MarshalPKIXPublicKey(somebody.ed.Public())
 	if err != nil || string(der) != string(want) {
 		t.Errorf("%x, %v", der, err)
+	}
+}
+
+// Several raw keys whose owners may call themselves as they like prove no name
+// that a rule insists on.
+func TestRawKeyProvesName(t *testing.T) {
+	theirs, other := PeerKey{Key: p256Key(t).Public()}, PeerKey{Key: p256Key(t).Public()}
+	named := theirs
+	named.ID = "h.example"
+	staff := &PeerGroup{Name: "staff", Names: []string{"h.example"}}
+	for _, tt := range []struct {
+		name  string
+		peers []PeerKey
+		want  bool
+	}{
+		{"the only key", []PeerKey{theirs}, true},
+		{"one of two", []PeerKey{theirs, other}, false},
+		{"one of two, with its name", []PeerKey{named, other}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := RawKey{Peers: tt.peers}
+			// What another rule found does not count.
+			p := Proof{By: RawKey{Peers: []PeerKey{theirs}}, ID: ParseID("h.example"), Key: theirs.Key, Named: true}
+			if err := Entitled([]AuthMethod{k}, "h.example", nil, p, time.Now()); (err == nil) != tt.want {
+				t.Errorf("peer-id: %v, want %v", err, tt.want)
+			}
+			if err := Entitled([]AuthMethod{k}, "", staff, p, time.Now()); (err == nil) != tt.want {
+				t.Errorf("group: %v, want %v", err, tt.want)
+			}
+			if err := Entitled([]AuthMethod{k}, "", nil, p, time.Now()); err != nil {
+				t.Errorf("no name wanted: %v", err)
+			}
+		})
 	}
 }

@@ -77,7 +77,9 @@ func whoIs(p Proof) whois {
 		add(c.PublicKey)
 		w.what = fmt.Sprintf("the certificate of %q with the names %q and the units %q", c.Subject, w.all, w.units)
 	case p.Key != nil:
-		w.names = idNames(p.ID)
+		if w.all = idNames(p.ID); p.Named {
+			w.names = w.all
+		}
 		add(p.Key)
 		w.what = fmt.Sprintf("%s, by a raw key,", p.ID)
 	case p.ID.Kind == wire.IDNull:

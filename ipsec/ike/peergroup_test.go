@@ -127,6 +127,7 @@ func TestPeerGroupOfCertificates(t *testing.T) {
 	}
 	byCert := Proof{ID: ParseID("h.example"), Chain: []*x509.Certificate{c, ca.cert}}
 	byKey := Proof{ID: ParseID("h.example"), Key: key.Public()}
+	byNamedKey := Proof{ID: ParseID("h.example"), Key: key.Public(), Named: true}
 	for _, tt := range []struct {
 		name  string
 		group *PeerGroup
@@ -140,7 +141,8 @@ func TestPeerGroupOfCertificates(t *testing.T) {
 		{"fingerprint of its issuer", &PeerGroup{Fingerprints: []Fingerprint{CertFingerprint(ca.cert)}}, byCert, false},
 		{"fingerprint of a raw key", &PeerGroup{Fingerprints: []Fingerprint{ofKey}}, byKey, true},
 		{"another raw key", &PeerGroup{Fingerprints: []Fingerprint{{}}}, byKey, false},
-		{"name of a raw key", &PeerGroup{Names: []string{"h.example"}}, byKey, true},
+		{"name of a raw key", &PeerGroup{Names: []string{"h.example"}}, byNamedKey, true},
+		{"name of a raw key that may have any", &PeerGroup{Names: []string{"h.example"}}, byKey, false},
 		{"pattern and a raw key", &PeerGroup{DNs: []DNPattern{dn("CN=*")}}, byKey, false},
 		{"nobody", &PeerGroup{Names: []string{"", "*"}, DNs: []DNPattern{dn("CN=*")}}, Proof{By: Null{}, ID: wire.ID{Kind: wire.IDNull}}, false},
 		{"no exception", everyone(&PeerGroup{Names: []string{"x.example"}}), byCert, true},

@@ -98,8 +98,16 @@ func (c *CRL) checkIssuer(issuer *x509.Certificate) error {
 	return nil
 }
 
-// finding is what the CRL says about a certificate of its issuer.
+// finding is what the CRL says about a certificate of its issuer. That one is
+// revoked stays true when the list is out of date, or of another distribution
+// point; only that it is not takes a list that is to be asked. What was on hold
+// may have been let go since.
 func (c *CRL) finding(q question) finding {
+	r, listed := c.revoked[string(q.cert.SerialNumber.Bytes())]
+	const hold, removed = 6, 8 // RFC 5280 section 5.3.1
+	if listed && r.reason != hold && r.reason != removed && !c.scope.attributes {
+		return finding{revoked, revokedOn(r.at, r.reason, "a CRL of "+date(c.list.ThisUpdate))}
+	}
 	if c.list.NextUpdate.IsZero() {
 		return finding{why: errors.New("it does not say when it is to be replaced")}
 	}
@@ -109,7 +117,7 @@ func (c *CRL) finding(q question) finding {
 	if err := c.scope.covers(q.cert); err != nil {
 		return finding{why: err}
 	}
-	if r, ok := c.revoked[string(q.cert.SerialNumber.Bytes())]; ok {
+	if listed {
 		return finding{revoked, revokedOn(r.at, r.reason, "a CRL of "+date(c.list.ThisUpdate))}
 	}
 	if c.scope.someReasons {

@@ -243,8 +243,13 @@ func (b *basicResponse) respondedBy(c *x509.Certificate) bool {
 	return false
 }
 
-// finding is what the answer says at a time.
+// finding is what the answer says at a time. That the certificate was revoked,
+// and not put on hold, stays true when the answer is old.
 func (a *ocspAnswer) finding(now time.Time) finding {
+	const hold = 6 // RFC 5280 section 5.3.1
+	if a.status == revoked && a.revocation.reason != hold {
+		return finding{revoked, revokedOn(a.revocation.at, a.revocation.reason, "an OCSP response of "+date(a.this))}
+	}
 	if err := fresh(a.this, a.next, now); err != nil {
 		return finding{why: err}
 	}

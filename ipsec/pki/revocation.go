@@ -62,17 +62,25 @@ func (v *Verifier) unrevoked(ctx context.Context, chains [][]*x509.Certificate, 
 		return Verified{Chain: chains[0], Until: until(chains[0]), Revocation: Off}, nil
 	}
 	crls := append(parseCRLs(ev.CRLs), v.CRLs...)
+	var found *Verified
 	var refused error
 	for _, chain := range chains[:min(len(chains), maxChains)] {
 		level, err := v.checkChain(ctx, chain, crls, ev.OCSP, now)
-		if err == nil {
-			return Verified{Chain: chain, Until: until(chain), Revocation: level}, nil
-		}
-		if refused == nil {
+		var e *CertificateError
+		switch {
+		case err == nil && found == nil:
+			found = &Verified{Chain: chain, Until: until(chain), Revocation: level}
+		case err == nil:
+		case errors.As(err, &e) && e.Reason == Revoked && e.Serial == Serial(chain[0]):
+			return Verified{}, err // however many other chains the peer has brought
+		case refused == nil:
 			refused = err
 		}
 	}
-	return Verified{}, refused
+	if found == nil {
+		return Verified{}, refused
+	}
+	return *found, nil
 }
 
 // checkChain asks about all certificates of a chain but the authority, whose

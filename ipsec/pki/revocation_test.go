@@ -70,7 +70,8 @@ func TestRevocation(t *testing.T) {
 	leaf := root.issue(t, "h", pointsAt(list, responder))
 	bare := root.issue(t, "h")
 	empty, revoking := root.crlOf(t, x509.RevocationList{}), root.crlOf(t, x509.RevocationList{}, leaf, bare)
-	stale := root.crlOf(t, x509.RevocationList{ThisUpdate: now.Add(-2 * day), NextUpdate: now.Add(-day)}, leaf)
+	old := x509.RevocationList{ThisUpdate: now.Add(-2 * day), NextUpdate: now.Add(-day)}
+	stale, staleRevoking := root.crlOf(t, old), root.crlOf(t, old, leaf)
 	good, bad, dunno := root.answer(t, leaf, ocsp.Good), root.answer(t, leaf, ocsp.Revoked), root.answer(t, leaf, ocsp.Unknown)
 	type pages = map[string]func([]byte) []byte
 	for _, tt := range []struct {
@@ -90,6 +91,8 @@ func TestRevocation(t *testing.T) {
 		{"nobody answers", leaf, nil, Evidence{}, nil, RevocationUnknown, 0, 2},
 		{"OCSP tries later", leaf, pages{responder: page(ocsp.TryLaterErrorResponse)}, Evidence{}, nil, RevocationUnknown, 0, 2},
 		{"CRL is over", leaf, pages{list: page(stale)}, Evidence{}, nil, RevocationUnknown, 0, 2},
+		{"CRL that is over revokes", leaf, pages{list: page(staleRevoking)}, Evidence{}, nil, Revoked, Revoked, 2},
+		{"CRL of ours that is over revokes", leaf, nil, Evidence{}, staleRevoking, Revoked, Revoked, 0},
 		{"names nobody", bare, nil, Evidence{}, nil, RevocationUnknown, 0, 0},
 		{"stapled good", leaf, nil, Evidence{OCSP: [][]byte{good}}, nil, 0, 0, 0},
 		{"stapled revoked", leaf, pages{responder: page(good)}, Evidence{OCSP: [][]byte{bad}}, nil, Revoked, Revoked, 0},

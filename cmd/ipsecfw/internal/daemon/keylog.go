@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
@@ -42,13 +45,17 @@ func openKeyLog(path string, log *slog.Logger) (*keyLog, error) {
 }
 
 func openSecret(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	// Somebody else may have put something there: neither follow it nor wait for it.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the key log: %w", err)
 	}
 	info, err := f.Stat()
-	if err == nil && (!info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0) {
-		err = fmt.Errorf("the key log %s is no file that only its owner can read: remove it, or set its mode to 0600", path)
+	if err == nil {
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || int(owner.Uid) != os.Geteuid() || owner.Nlink != 1 || !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
+			err = fmt.Errorf("the key log %s is no file of our own that nobody else can read: remove it, or set its mode to 0600", path)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
