@@ -43,6 +43,8 @@ func TestPeerRestarts(t *testing.T) {
 	pulse := startPulseFrom(t, p.server, serverInner, workstationInner+":7")
 	for _, begins := range []bool{true, false} {
 		pulse.beats(t, 10*time.Second)
+		// An IKE SA that the peer begins sooner might be one of two that both began at once.
+		eventually(t, 10*time.Second, "the IKE SA has stood for a while", func() bool { return p.d.ikeSAs(t)[0].AgeSeconds > 3 })
 		old := p.d.ikeSAs(t)
 		p.c.kill()
 		p.c.start(t, p.workstation)

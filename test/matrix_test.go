@@ -279,6 +279,7 @@ type ikeSA struct {
 	NATRemote      bool   `json:"nat-remote"`
 	PPK            string `json:"ppk"`
 	Fragmentation  bool   `json:"fragmentation"`
+	AgeSeconds     int64  `json:"age-seconds"`
 }
 
 // ikeSAs lists the daemon's IKE SAs.
