@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -132,18 +131,4 @@ func (p *tunnelPeer) withCertificates(own string, remote ...string) connection {
 	conn := p.connection()
 	conn.Certificate, conn.LocalID, conn.RemoteID, conn.MoreRemote = "host.pem", own, "server.test", remote
 	return conn
-}
-
-// traces reports whether a line of a trace has all of the words.
-func traces(trace string, words ...string) bool {
-lines:
-	for line := range strings.Lines(trace) {
-		for _, w := range words {
-			if !strings.Contains(line, w) {
-				continue lines
-			}
-		}
-		return true
-	}
-	return false
 }
