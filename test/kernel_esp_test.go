@@ -39,12 +39,14 @@ func startSwaps(t *testing.T, h *lab.Host, to string) *swaps {
 	s := &swaps{stop: make(chan struct{}), done: make(chan error, 1)}
 	go func() {
 		const portion = 8 << 10
+		tick := time.NewTicker(10 * time.Millisecond) // so that the guest has time for all
+		defer tick.Stop()
 		for {
 			select {
 			case <-s.stop:
 				s.done <- nil
 				return
-			default:
+			case <-tick.C:
 			}
 			if err := swap(c, portion); err != nil {
 				s.done <- err
@@ -70,7 +72,7 @@ func (s *swaps) end(t *testing.T) int64 {
 func TestKernelRekey(t *testing.T) {
 	s := newSite(t)
 	share := t.TempDir()
-	guest := s.guestWorkstation(t, share, espModules+",chacha_generic,poly1305_generic,des_generic,ccm,xcbc")
+	guest := s.guestWorkstation(t, share, espModules+",chacha_generic,poly1305_generic,des_generic,ccm")
 	m := &matrixSite{server: s.server, d: startDaemon(t, s.server), c: &charon{dir: share}}
 	m.d.write(t, "psk", []byte(psk))
 	startGuestCharon(t, guest, m.c)
@@ -89,9 +91,8 @@ func TestKernelRekey(t *testing.T) {
 		{"chacha20poly1305", false, "ipsecfw", "strongSwan rekeys IKE SA"},
 		{"aes256-sha384", true, "strongSwan", "ipsecfw rekeys IKE SA"},
 		{"aes128ctr-sha512", false, "ipsecfw", "strongSwan rekeys Child SA"},
-		{"aes128ccm16", true, "ipsecfw", "ipsecfw rekeys Child SA"},
-		{"aes192-aesxcbc", false, "strongSwan", "ipsecfw rekeys Child SA"},
-		{"3des-sha1", true, "ipsecfw", "strongSwan rekeys Child SA"},
+		{"aes128ccm16", true, "ipsecfw", "strongSwan rekeys IKE SA"},
+		{"3des-sha1", true, "strongSwan", "ipsecfw rekeys Child SA"},
 	} {
 		family, server, workstation := "IPv4", server4, workstation4
 		if tt.ipv6 {
@@ -100,7 +101,7 @@ func TestKernelRekey(t *testing.T) {
 		t.Run(fmt.Sprintf("%s, %s, %s begins, %s", tt.esp, family, tt.initiator, tt.event), func(t *testing.T) {
 			lifetime := func(event string) string {
 				if event == tt.event {
-					return "3s"
+					return "6s" // it is to be over before the next one, on however busy a machine
 				}
 				return "1h"
 			}
@@ -141,6 +142,6 @@ rules:
 		})
 	}
 	if t.Failed() {
-		t.Logf("the guest's kernel:\n%s%s", inGuest(t, guest, "ip -s xfrm state"), inGuest(t, guest, "cat /proc/net/xfrm_stat /proc/net/snmp"))
+		t.Logf("the guest's kernel:\n%s%s", inGuest(t, guest, "ip -s xfrm state"), inGuest(t, guest, "cat /proc/net/xfrm_stat /proc/net/snmp /proc/net/snmp6 /proc/net/dev"))
 	}
 }
