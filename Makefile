@@ -26,7 +26,7 @@ unit:
 
 # Whole daemons on hosts in network namespaces, one package at a time.
 hosts:
-	$(GO) test -count=1 -p 1 -timeout 15m $(TESTFLAGS) ./test/...
+	$(GO) test -count=1 -p 1 -timeout 20m $(TESTFLAGS) ./test/...
 
 # Every fuzz target there is, each for FUZZTIME. An input that makes one fail is
 # kept by go in the package's testdata/fuzz, and make unit tries it from then on.
