@@ -73,7 +73,7 @@ func TestKernelRekey(t *testing.T) {
 	s := newSite(t)
 	share := t.TempDir()
 	guest := s.guestWorkstation(t, share, espModules+",chacha_generic,poly1305_generic,des_generic,ccm")
-	m := &matrixSite{server: s.server, d: startDaemon(t, s.server), c: &charon{dir: share}}
+	m := &matrixSite{tunnelPeer: &tunnelPeer{site: s, d: startDaemon(t, s.server), c: &charon{dir: share}}}
 	m.d.write(t, "psk", []byte(psk))
 	startGuestCharon(t, guest, m.c)
 	for _, address := range []string{workstation4, workstation6} {

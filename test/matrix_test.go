@@ -13,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/ipsecfw/ipsecfw/test/lab"
 )
 
 // The matrix of tests against strongSwan with its ESP in user space: any two
@@ -76,38 +74,27 @@ func TestStrongSwanMatrix(t *testing.T) {
 	}
 }
 
-// matrixSite is a server with ipsecfw and a workstation with strongSwan, and a
-// tunnel between their inner addresses.
+// matrixSite is a tunnelPeer with the keys of all kinds and, perhaps, a NAT.
 type matrixSite struct {
-	server, workstation *lab.Host
-	d                   *daemon
-	c                   *charon
-	ours, theirs        string // addresses as each sees its own
-	us, them            string // and as the other end sees it
+	*tunnelPeer
+	ours, theirs string // addresses as each sees its own
+	us, them     string // and as the other end sees it
 }
 
 func newMatrixSite(t *testing.T, network string) *matrixSite {
 	t.Helper()
-	s := newSite(t)
-	m := &matrixSite{
-		server: s.server, workstation: s.workstation(t), c: &charon{dir: t.TempDir()},
-		ours: server4, theirs: workstation4, us: server4, them: workstation4,
-	}
+	m := &matrixSite{tunnelPeer: newTunnelPeer(t), ours: server4, theirs: workstation4, us: server4, them: workstation4}
 	nat := `table ip nat { chain post { type nat hook postrouting priority srcnat; ip saddr %s oifname %q masquerade; }; }`
 	switch network {
 	case "IPv6":
 		m.ours, m.theirs, m.us, m.them = server6, workstation6, server6, workstation6
 	case "NAT before ipsecfw":
 		m.us = "10.1.1.1"
-		loadRuleset(t, s.gateway, fmt.Sprintf(nat, server4, "wks0"))
+		loadRuleset(t, m.gateway, fmt.Sprintf(nat, server4, "wks0"))
 	case "NAT before strongSwan":
 		m.them = "10.9.0.1"
-		loadRuleset(t, s.gateway, fmt.Sprintf(nat, workstation4, "srv0"))
+		loadRuleset(t, m.gateway, fmt.Sprintf(nat, workstation4, "srv0"))
 	}
-	must(t, m.server.Address("lo", serverInner+"/32"))
-	must(t, m.workstation.Address("lo", workstationInner+"/32"))
-	m.d = startDaemon(t, s.server)
-	m.d.write(t, "psk", []byte(psk))
 	for _, kind := range matrix[1].values[1:] {
 		ca := newAuthorityWith(t, privateKey(t, kind))
 		cert, key := ca.issueFor(t, privateKey(t, kind), "server.test", server4)
@@ -119,8 +106,6 @@ func newMatrixSite(t *testing.T, network string) *matrixSite {
 		m.c.write(t, "x509/"+kind+".pem", cert)
 		m.c.write(t, "private/"+kind+".pem", key)
 	}
-	listenEcho(t, m.workstation, workstationInner+":7")
-	startCharon(t, m.workstation, m.c)
 	return m
 }
 
@@ -153,7 +138,7 @@ func (m *matrixSite) run(t *testing.T, c matrixCase) {
 		LocalTS: workstationInner + "/32", RemoteTS: serverInner + "/32",
 		More: []string{"fragmentation = " + map[string]string{"true": "yes", "false": "no"}[c["fragmentation"]]},
 	}
-	auth := "{preshared-key: {file: psk}}"
+	auth := withPSK
 	if kind := c["auth"]; kind != "psk" {
 		auth = fmt.Sprintf("{certificate: {authority: %[1]s-ca.pem, own: %[1]s.pem, key: %[1]s.key}}", kind)
 		conn.Certificate, conn.LocalID, conn.RemoteID = kind+".pem", "workstation.test", "server.test"
@@ -253,18 +238,6 @@ func (m *matrixSite) ikes(t *testing.T) (spis []string) {
 		spis = append(spis, sa.SPIi+sa.SPIr)
 	}
 	return spis
-}
-
-// end leaves no SA at either end.
-func (m *matrixSite) end(t *testing.T) {
-	if t.Failed() {
-		t.Logf("log of the daemon:\n%s", m.d.log(t))
-		m.c.show(t)
-	}
-	_, err := m.d.run("unapply")
-	must(t, err)
-	must(t, m.d.clearLog())
-	m.c.clear(t)
 }
 
 // ikeSA is an IKE SA as "list peers -o json" shows it.

@@ -86,7 +86,7 @@ func (m *Manager) begin(a *attempt) {
 		}
 		e = m.newEntry(f.local, f.remote, policy)
 		m.count(e, 1)
-		e.machine = m.cfg.Initiator(m.machineConfig(e, netip.AddrPortFrom(f.local, portIKE), netip.AddrPortFrom(f.remote, portIKE), policy))
+		e.machine = m.cfg.Initiator(m.machineConfig(e, netip.AddrPortFrom(f.local, PortIKE), netip.AddrPortFrom(f.remote, PortIKE), policy))
 	}
 	a.leave()
 	if a.failed != nil {
@@ -101,7 +101,12 @@ func (m *Manager) begin(a *attempt) {
 	m.feed(e, a.what)
 }
 
-const portIKE = 500
+// The ports of IKE, and of IKE and ESP where there may be a NAT (RFC 7296
+// section 2.23, RFC 3948).
+const (
+	PortIKE  = 500
+	PortNATT = 4500
+)
 
 // entryFor returns the IKE SA that another Child SA for a peer should belong
 // to: the youngest that is established, or one that we are negotiating, and

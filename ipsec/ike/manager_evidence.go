@@ -21,7 +21,7 @@ type evidence struct {
 	failure        string
 	identity       string // whom the peer claims to be
 	ours, theirs   Terms  // what was offered, and chosen, in the last exchange that did so
-	messages       []string
+	messages       []note
 	settled        bool // the IKE SA stands, so that less is kept
 }
 
@@ -74,16 +74,10 @@ func (v *evidence) sees(s Send, turn uint64, err error) {
 		r.sendings++
 	}
 	r.size += len(s.Data)
-	if h.FirstPayload == encryptedFragment {
+	if h.FirstPayload == wire.TypeFragment {
 		r.fragments++
 	}
 }
-
-// encryptedFragment is the payload of a message that was cut
-// (RFC 7383 section 2.5).
-const encryptedFragment wire.PayloadType = 53
-
-const portNAT = 4500 // of IKE and ESP behind a NAT (RFC 3948)
 
 // hears notes a datagram that the machine took.
 func (v *evidence) hears(d Datagram) {
@@ -108,7 +102,7 @@ func (v *evidence) learns(x Message) {
 	if v.settled {
 		v.keep(maxSettled - 1)
 	}
-	v.messages = append(v.messages, x.notation())
+	v.messages = append(v.messages, noted(x))
 	if x.Again {
 		return
 	}
@@ -118,7 +112,7 @@ func (v *evidence) learns(x Message) {
 	for _, p := range x.Payloads {
 		switch p := p.(type) {
 		case *wire.ID:
-			if !x.Sent && p.Responder != x.fromInitiator() {
+			if !x.Sent && p.Responder != x.Header.Initiator {
 				v.identity = clip(p.String())
 			}
 		case *wire.SA:
@@ -142,9 +136,6 @@ func (v *evidence) terms(x Message) *Terms {
 	return &v.theirs
 }
 
-// fromInitiator reports whether the message is of the one who began the IKE SA.
-func (x Message) fromInitiator() bool { return x.Header.Initiator }
-
 // offered copies a bounded part of what a peer offers.
 func offered(ps []ipsec.Proposal) []ipsec.Proposal {
 	var out []ipsec.Proposal
@@ -159,8 +150,9 @@ func offered(ps []ipsec.Proposal) []ipsec.Proposal {
 	return out
 }
 
-// notation writes a message as RFC 7296 does, with an arrow for its direction.
-func (x Message) notation() string {
+// String writes the message in one line, in the notation of RFC 7296 and with an
+// arrow for its direction.
+func (x Message) String() string {
 	arrow := "<--"
 	if x.Sent {
 		arrow = "-->"
@@ -175,15 +167,42 @@ func (x Message) notation() string {
 	return cut(s, maxMessage)
 }
 
-// String writes the message in one line, in the notation of RFC 7296.
-func (x Message) String() string { return x.notation() }
+// note is a message as it is kept: written down at once, since its payloads may
+// not be kept, but for one without any. Most messages of an IKE SA that stands
+// have none, and are never read.
+type note struct {
+	text  string
+	empty *Message
+}
+
+func noted(x Message) note {
+	if len(x.Payloads) == 0 {
+		return note{empty: &x}
+	}
+	return note{text: x.String()}
+}
+
+func (n note) String() string {
+	if n.empty != nil {
+		return n.empty.String()
+	}
+	return n.text
+}
+
+// transcript writes the last messages, the oldest first; nil for none.
+func (v *evidence) transcript() (lines []string) {
+	for _, n := range v.messages {
+		lines = append(lines, n.String())
+	}
+	return lines
+}
 
 // public returns the evidence for a post-mortem.
 func (v *evidence) public() Evidence {
 	e := Evidence{
 		Ports: slices.Clone(v.ports), Sent: v.sent, Received: v.received, Answered: v.answered,
 		ICMP: slices.Clone(v.icmp), Failure: v.failure,
-		NAT: slices.Contains(v.ports, portIKE) && slices.Contains(v.ports, portNAT),
+		NAT: slices.Contains(v.ports, PortIKE) && slices.Contains(v.ports, PortNATT),
 	}
 	if r := v.request; r.sendings > 0 && !r.answered {
 		e.Request = &Unanswered{Exchange: r.exchange.String(), Bytes: r.size, Fragments: r.fragments, Sendings: r.sendings}
@@ -207,7 +226,7 @@ func (v *evidence) cause(c Cause) Cause {
 		return CauseNoAnswer
 	case r.size > large || r.fragments > 1:
 		return CauseNoAnswerLarge
-	case r.exchange <= wire.IKEAuth && v.remote.Port() != portIKE && slices.Contains(v.ports, portIKE):
+	case r.exchange <= wire.IKEAuth && v.remote.Port() != PortIKE && slices.Contains(v.ports, PortIKE):
 		return CauseNAT
 	}
 	return CauseNoAnswer

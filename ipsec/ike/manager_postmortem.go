@@ -54,7 +54,7 @@ func (m *Manager) buryFlow(f flow, why error) {
 		return
 	}
 	p := &PostMortem{
-		At: now, Local: netip.AddrPortFrom(f.local, portIKE), Remote: netip.AddrPortFrom(f.remote, portIKE), Initiator: true,
+		At: now, Local: netip.AddrPortFrom(f.local, PortIKE), Remote: netip.AddrPortFrom(f.remote, PortIKE), Initiator: true,
 		Rule: f.policy, Step: "none", Cause: CauseOf(why), Error: clip(why.Error()),
 	}
 	p.Change = change(p, nil)
@@ -81,10 +81,10 @@ func (m *Manager) examine(e *entry, rule string, why error) *PostMortem {
 	v := &e.seen
 	p := &PostMortem{
 		At: m.cfg.Now(), Local: v.local, Remote: v.remote, Initiator: e.init == (initKey{}), Rule: rule,
-		Identity: e.info.RemoteID, Error: clip(why.Error()), Evidence: v.public(), Messages: append([]string(nil), v.messages...),
+		Identity: e.info.RemoteID, Error: clip(why.Error()), Evidence: v.public(), Messages: v.transcript(),
 	}
 	if !p.Remote.IsValid() {
-		p.Local, p.Remote = netip.AddrPortFrom(e.local, portIKE), netip.AddrPortFrom(e.remote, portIKE)
+		p.Local, p.Remote = netip.AddrPortFrom(e.local, PortIKE), netip.AddrPortFrom(e.remote, PortIKE)
 	}
 	ours, theirs := v.ours, v.theirs
 	var n *NegotiationError

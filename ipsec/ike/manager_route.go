@@ -194,8 +194,8 @@ func (m *Manager) unknownSPI(u unknown) {
 		return
 	}
 	if u.remote.Port() == 0 {
-		u.local = netip.AddrPortFrom(u.local.Addr(), portIKE)
-		u.remote = netip.AddrPortFrom(u.remote.Addr(), portIKE)
+		u.local = netip.AddrPortFrom(u.local.Addr(), PortIKE)
+		u.remote = netip.AddrPortFrom(u.remote.Addr(), PortIKE)
 	}
 	h := wire.Header{Version: wire.Version2, Exchange: wire.Informational, Initiator: true}
 	n := &wire.Notify{Kind: wire.InvalidSPI, Data: binary.BigEndian.AppendUint32(nil, uint32(u.spi))}

@@ -9,18 +9,11 @@ import (
 
 func TestDifferences(t *testing.T) {
 	var (
-		gcm    = ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 256}
-		gcm128 = ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 128}
-		cbc    = ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrAESCBC, KeyBits: 256}
-		prf    = ipsec.Transform{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA256}
 		prf384 = ipsec.Transform{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA384}
 		sha1   = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA1}
 		sha256 = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA256}
-		x25519 = ipsec.Transform{Type: ipsec.TypeGroup, ID: ipsec.GroupX25519}
 		modp   = ipsec.Transform{Type: ipsec.TypeGroup, ID: ipsec.GroupMODP2048}
 		mlkem  = ipsec.Transform{Type: ipsec.TypeADDKE1, ID: ipsec.GroupMLKEM768}
-		esn    = ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.ESNYes}
-		noESN  = ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.ESNNo}
 		alien  = ipsec.Transform{Type: 99, ID: 1}
 	)
 	ike := func(ts ...ipsec.Transform) ipsec.Proposal {

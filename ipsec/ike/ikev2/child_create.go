@@ -235,13 +235,8 @@ func (s *SA) room(asked int) bool {
 // come about, replacements not counted.
 func (s *SA) asking() int {
 	n := 0
-	for _, p := range s.cur.ours.pending {
-		if t, ok := p.task.(*createChild); ok && t.old == nil {
-			n++
-		}
-	}
-	for _, q := range s.queue {
-		if t, ok := q.task.(*createChild); ok && t.old == nil && t.agreed != nil {
+	for t := range s.underWay() {
+		if t, ok := t.(*createChild); ok && t.old == nil {
 			n++
 		}
 	}

@@ -51,11 +51,10 @@ func (s *SA) succeeded(c *child) bool { return c.rival != nil && slices.Contains
 // replacing reports whether we have asked for a replacement of a Child SA, or
 // are about to.
 func (s *SA) replacing(c *child) bool {
-	ours := func(t task) bool {
+	return among(s.tasks(), func(t task) bool {
 		x, ok := t.(*createChild)
 		return ok && x.old == c
-	}
-	return s.cur.ours.any(ours) || slices.ContainsFunc(s.queue, func(q queued) bool { return ours(q.task) })
+	})
 }
 
 // supersededTime is how long the peer may take to delete a Child SA that it
@@ -118,11 +117,10 @@ func (s *SA) loses(a *agreement, old *child) bool {
 // followingUp reports whether our rekeying of a Child SA has got beyond
 // CREATE_CHILD_SA.
 func (s *SA) followingUp(c *child) bool {
-	ours := func(t task) bool {
+	return among(s.tasks(), func(t task) bool {
 		x, ok := t.(*createChild)
-		return ok && x.old == c && x.agreed != nil
-	}
-	return s.cur.ours.any(ours) || slices.ContainsFunc(s.queue, func(q queued) bool { return ours(q.task) })
+		return ok && x.old == c && goesOn(x)
+	})
 }
 
 // expecting reports whether a Child SA that we have asked for may stand at the

@@ -38,21 +38,18 @@ func (t *rekeyIKE) wipe() { t.agreed.wipe() }
 
 // rekeyIKE begins to replace the IKE SA, unless that is on its way already.
 func (s *SA) rekeyIKE() {
-	ours := func(q queued) bool { _, ok := q.task.(*rekeyIKE); return ok }
 	s.renew = time.Time{}
-	if s.state == Established && !s.renewing() && s.rival == nil && !slices.ContainsFunc(s.queue, ours) {
+	if s.state == Established && s.rival == nil && !among(s.tasks(), rekeysIKE) {
 		s.enqueue(&rekeyIKE{of: s.cur})
 	}
 }
 
 // renewing reports whether our own rekeying of the IKE SA is under way.
 func (s *SA) renewing() bool {
-	ours := func(t task) bool { _, ok := t.(*rekeyIKE); return ok }
-	return s.cur.ours.any(ours) || slices.ContainsFunc(s.queue, func(q queued) bool {
-		t, ok := q.task.(*rekeyIKE)
-		return ok && t.agreed != nil
-	})
+	return among(s.underWay(), rekeysIKE)
 }
+
+func rekeysIKE(t task) bool { _, ok := t.(*rekeyIKE); return ok }
 
 // HDR, SK {SA, Ni, KEi} -->
 func (t *rekeyIKE) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, error) {
@@ -438,26 +435,12 @@ func (s *SA) answerRekeyIKE(ses *session, sa *wire.SA, ni *wire.Nonce, ps []wire
 // 2.25.1), or our own rekeying has got beyond CREATE_CHILD_SA (RFC 9370
 // section 2.2.4).
 func (s *SA) busyForRekeying() bool {
-	busy := func(t task) bool {
-		switch t := t.(type) {
+	return among(s.underWay(), func(t task) bool {
+		switch t.(type) {
 		case *createChild, *deleteTask, *deleteIKE:
 			return true
-		case *rekeyIKE:
-			return t.agreed != nil
 		}
-		return false
-	}
-	if s.cur.ours.any(busy) {
-		return true
-	}
-	return slices.ContainsFunc(s.queue, func(q queued) bool {
-		switch t := q.task.(type) {
-		case *createChild:
-			return t.agreed != nil
-		case *rekeyIKE:
-			return t.agreed != nil
-		}
-		return false
+		return goesOn(t)
 	})
 }
 

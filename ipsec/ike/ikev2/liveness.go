@@ -1,7 +1,6 @@
 package ikev2
 
 import (
-	"slices"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
@@ -27,11 +26,10 @@ func (*liveness) end(*SA, *session, []wire.Payload) {}
 
 // questioning reports whether the peer is being asked whether it lives.
 func (s *SA) questioning(quick bool) bool {
-	fits := func(t task) bool {
+	return among(s.tasks(), func(t task) bool {
 		x, ok := t.(*liveness)
 		return ok && !(quick && x.idle)
-	}
-	return s.cur.ours.any(fits) || slices.ContainsFunc(s.queue, func(q queued) bool { return fits(q.task) })
+	})
 }
 
 // hintEvery is the least time between two questions that hints make us ask.

@@ -167,24 +167,29 @@ func TestRequestInProgress(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	local, remote := netip.AddrPortFrom(p.b.Addr, 500), netip.AddrPortFrom(p.a.Addr, 500)
 	var works []ike.Work
+	// give has b take an event, and counts what b sends to a.
+	give := func(ev ike.Event) (sends int) {
+		effects, err := b.Handle(now, ev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range effects {
+			switch e := e.(type) {
+			case ike.Work:
+				works = append(works, e)
+			case ike.Send:
+				sends++
+				p.hand(p.a, a, e.Data)
+			}
+		}
+		return sends
+	}
 	// feed gives b all that a sends, until neither has more to say.
 	feed := func() (sends int) {
 		for len(*fromA) > 0 {
 			data := (*fromA)[0]
 			*fromA = (*fromA)[1:]
-			effects, err := b.Handle(now, ike.Datagram{Local: local, Remote: remote, Data: data})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range effects {
-				switch e := e.(type) {
-				case ike.Work:
-					works = append(works, e)
-				case ike.Send:
-					sends++
-					p.hand(p.a, a, e.Data)
-				}
-			}
+			sends += give(ike.Datagram{Local: local, Remote: remote, Data: data})
 		}
 		return sends
 	}
@@ -202,19 +207,7 @@ func TestRequestInProgress(t *testing.T) {
 	for len(works) > 0 {
 		w := works[0]
 		works = works[1:]
-		effects, err := b.Handle(now, ike.Done{ID: w.ID, Result: w.Do(t.Context())})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range effects {
-			switch e := e.(type) {
-			case ike.Work:
-				works = append(works, e)
-			case ike.Send:
-				answers++
-				p.hand(p.a, a, e.Data)
-			}
-		}
+		answers += give(ike.Done{ID: w.ID, Result: w.Do(t.Context())})
 	}
 	if answers != 1 || a.state != Established || b.state != Established {
 		t.Errorf("%d answers, a is %s, b %s", answers, a.state, b.state)

@@ -6,12 +6,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
-)
-
-const (
-	portIKE  = 500
-	portNATT = 4500
 )
 
 // natHash is the data of a NAT detection notification (RFC 7296 section 2.23).
@@ -75,11 +71,11 @@ func (s *SA) float() {
 	if !s.udp {
 		return
 	}
-	if s.local.Port() == portIKE {
-		s.local = netip.AddrPortFrom(s.local.Addr(), portNATT)
+	if s.local.Port() == ike.PortIKE {
+		s.local = netip.AddrPortFrom(s.local.Addr(), ike.PortNATT)
 	}
-	if s.remote.Port() == portIKE {
-		s.remote = netip.AddrPortFrom(s.remote.Addr(), portNATT)
+	if s.remote.Port() == ike.PortIKE {
+		s.remote = netip.AddrPortFrom(s.remote.Addr(), ike.PortNATT)
 	}
 }
 

@@ -278,15 +278,8 @@ func (s *SA) waiting() (rules []string) {
 	if s.start != nil && s.start.acquire.Child.Name != "" {
 		rules = append(rules, s.start.acquire.Child.Name)
 	}
-	if s.cur != nil {
-		for _, p := range s.cur.ours.pending {
-			if c, ok := p.task.(*createChild); ok && c.old == nil {
-				rules = append(rules, c.acquire.Child.Name)
-			}
-		}
-	}
-	for _, q := range s.queue {
-		if c, ok := q.task.(*createChild); ok && c.old == nil {
+	for t := range s.tasks() {
+		if c, ok := t.(*createChild); ok && c.old == nil {
 			rules = append(rules, c.acquire.Child.Name)
 		}
 	}

@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -77,6 +78,63 @@ func (s *SA) askAgain(t task, times *int) {
 	if s.now.Sub(s.busySince) > busyTime {
 		s.close(ike.Close{Reason: "the peer has had no time for minutes: it is out of step"})
 	}
+}
+
+// tasks are all of ours: those whose requests wait for an answer, and the queue.
+func (s *SA) tasks() iter.Seq[task] {
+	return func(yield func(task) bool) {
+		if s.cur != nil {
+			for _, p := range s.cur.ours.pending {
+				if !yield(p.task) {
+					return
+				}
+			}
+		}
+		for _, q := range s.queue {
+			if !yield(q.task) {
+				return
+			}
+		}
+	}
+}
+
+// underWay are those of our tasks that the peer has been asked for: their
+// requests wait for an answer, or they go on with IKE_FOLLOWUP_KE.
+func (s *SA) underWay() iter.Seq[task] {
+	return func(yield func(task) bool) {
+		for _, p := range s.cur.ours.pending {
+			if !yield(p.task) {
+				return
+			}
+		}
+		for _, q := range s.queue {
+			if goesOn(q.task) && !yield(q.task) {
+				return
+			}
+		}
+	}
+}
+
+// goesOn reports whether a task has got beyond CREATE_CHILD_SA, and has
+// additional key exchanges to come.
+func goesOn(t task) bool {
+	switch t := t.(type) {
+	case *createChild:
+		return t.agreed != nil
+	case *rekeyIKE:
+		return t.agreed != nil
+	}
+	return false
+}
+
+// among reports whether any of some tasks fits.
+func among(tasks iter.Seq[task], fits func(task) bool) bool {
+	for t := range tasks {
+		if fits(t) {
+			return true
+		}
+	}
+	return false
 }
 
 // clearQueue gives up what has not begun.
