@@ -116,15 +116,15 @@ func (e *AuthorizationError) Error() string { return ErrAuthentication.Error() +
 // Unwrap returns ErrAuthentication.
 func (e *AuthorizationError) Unwrap() error { return ErrAuthentication }
 
-// authorized checks that a peer that a method believes is the one that a rule
-// wants, and of its group. Of several raw keys without names any would do for
+// authorized checks that a peer that one of a rule's methods believes is the one
+// that the rule wants, and of its group. Of several raw keys without names any would do for
 // any name.
-func authorized(m AuthMethod, peerID string, peers *PeerGroup, p Proof) error {
+func authorized(methods []AuthMethod, m AuthMethod, peerID string, peers *PeerGroup, p Proof) error {
 	if err := checkID(peerID, p.ID); err != nil {
 		return err
 	}
-	if k, ok := m.(RawKey); ok {
-		if p.Named = k.names(p.Key); peerID != "" && !p.Named {
+	if _, ok := m.(RawKey); ok {
+		if p.Named = nameKey(methods, p.Key); peerID != "" && !p.Named {
 			return &AuthorizationError{Peer: p.ID.String(), Why: fmt.Sprintf(
 				"a raw key, of which the rule lists several, does not prove the name %s: name the key by its fingerprint in a group of peers, or list it alone", peerID)}
 		}
@@ -146,7 +146,7 @@ func Authenticate(ctx context.Context, methods []AuthMethod, peerID string, peer
 		}
 		p, err := m.Verify(ctx, v)
 		if err == nil {
-			err = authorized(m, peerID, peers, p)
+			err = authorized(methods, m, peerID, peers, p)
 		}
 		if err == nil {
 			return p, nil
@@ -187,7 +187,7 @@ func Entitled(methods []AuthMethod, peerID string, peers *PeerGroup, p Proof, no
 	err := fmt.Errorf("%w: the rule has no method by which %s proved itself", ErrAuthentication, p.ID)
 	for _, m := range methods {
 		if err = m.Accepts(p, now); err == nil {
-			return authorized(m, peerID, peers, p)
+			return authorized(methods, m, peerID, peers, p)
 		}
 	}
 	return err

@@ -102,7 +102,9 @@ func (c Certificate) Understands(m wire.AuthMethod) bool { return isSignature(m)
 func (c Certificate) Verify(ctx context.Context, v Verifying) (Proof, error) {
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
-	leaf, evidence, err := c.received(ctx, v)
+	lookups, stop := context.WithTimeout(ctx, lookupPatience)
+	defer stop()
+	leaf, evidence, err := c.received(lookups, v)
 	if err != nil {
 		return Proof{}, fmt.Errorf("%w: %s: %w", ErrAuthentication, v.ID, err)
 	}
@@ -116,7 +118,9 @@ func (c Certificate) Verify(ctx context.Context, v Verifying) (Proof, error) {
 		return Proof{}, fmt.Errorf("%w: the signature of %s: %w", ErrAuthentication, v.ID, err)
 	}
 	weak := c.Legacy && verifySignature(leaf.PublicKey, v.Auth, v.Octets, signatureRules{pkcs1: c.PKCS1}) != nil
-	verified, err := c.verifier().Verify(ctx, leaf, evidence, v.Now)
+	verifier := c.verifier()
+	verifier.LookupUntil, _ = lookups.Deadline()
+	verified, err := verifier.Verify(ctx, leaf, evidence, v.Now)
 	if err != nil {
 		return Proof{}, fmt.Errorf("%w: %w", ErrAuthentication, err)
 	}
@@ -129,6 +133,10 @@ func (c Certificate) Verify(ctx context.Context, v Verifying) (Proof, error) {
 // patience bounds how long all that is fetched for a peer may take, while it
 // waits and repeats its request.
 const patience = 20 * time.Second
+
+// lookupPatience bounds how long all that is fetched from where the peer itself
+// says may take: it may name servers that never end.
+const lookupPatience = 5 * time.Second
 
 func (c Certificate) verifier() *pki.Verifier {
 	return &pki.Verifier{

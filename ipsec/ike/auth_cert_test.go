@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/ocsp"
@@ -306,6 +308,52 @@ func TestHashAndURL(t *testing.T) {
 	}
 }
 
+// endless is a Fetcher of servers that never answer.
+type endless struct{ asked int }
+
+func (e *endless) Fetch(ctx context.Context, r pki.Request) (any, error) {
+	e.asked++
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// What a peer has looked up takes a few seconds in all, wherever it leads.
+func TestLookupsEnd(t *testing.T) {
+	const url = "http://slow.example/"
+	ca := newIssuer(t, "CA")
+	mid := ca.sub(t, "Mid")
+	host := mid.host(t, "h.example", func(c *x509.Certificate) { c.IssuingCertificateURL = []string{url} })
+	byURL := make([]*wire.Cert, maxFollows)
+	for i := range byURL {
+		byURL[i] = hashAndURL(host.Chain[0].Raw, url)
+	}
+	sent := &wire.Cert{Encoding: wire.CertX509, Data: host.Chain[0].Raw}
+	for _, tt := range []struct {
+		name  string
+		certs []*wire.Cert
+		asked int
+	}{
+		{"its certificate", byURL, 1},
+		{"its issuer's", []*wire.Cert{sent}, 1},
+		{"issuers that it names, and then its issuer's", append([]*wire.Cert{sent}, byURL...), maxFollows + 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := encounter{hashes: everyHash}.prove(t, host)
+			v.Certs = tt.certs
+			synctest.Test(t, func(t *testing.T) {
+				w := &endless{}
+				us := ca.believer()
+				us.Lookup, us.Fetcher = true, w
+				began := time.Now()
+				_, err := us.Verify(t.Context(), v)
+				if took := time.Since(began); !errors.Is(err, ErrAuthentication) || took != lookupPatience || w.asked != tt.asked {
+					t.Errorf("%v after %s and %d requests, want %s and %d", err, took, w.asked, lookupPatience, tt.asked)
+				}
+			})
+		})
+	}
+}
+
 // A rule takes what another verified, unless it wants to know more.
 func TestAccepts(t *testing.T) {
 	ca := newIssuer(t, "CA")
@@ -364,8 +412,23 @@ func TestLegacyCertificate(t *testing.T) {
 		t.Errorf("taken: %v", err)
 	}
 	us.Legacy = true
-	if _, err := Authenticate(t.Context(), []AuthMethod{us}, "", nil, v); err != nil {
-		t.Error(err)
+	p, err := Authenticate(t.Context(), []AuthMethod{us}, "", nil, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Entitled([]AuthMethod{us}, "h.example", nil, p, authTime); err != nil {
+		t.Errorf("a rule that is legacy too: %v", err)
+	}
+	if err := Entitled([]AuthMethod{ca.believer()}, "h.example", nil, p, authTime); !errors.Is(err, ErrWeakMethod) {
+		t.Errorf("a rule that is not: %v", err)
+	}
+	// A better signature is no worse for a rule that would have taken a weak one.
+	p, err = Authenticate(t.Context(), []AuthMethod{us}, "", nil, encounter{hashes: everyHash}.prove(t, host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Entitled([]AuthMethod{ca.believer()}, "h.example", nil, p, authTime); err != nil {
+		t.Errorf("signed with SHA-2: %v", err)
 	}
 }
 

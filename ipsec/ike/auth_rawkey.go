@@ -103,10 +103,16 @@ func (k RawKey) Verify(_ context.Context, v Verifying) (Proof, error) {
 	return Proof{}, err
 }
 
-// names reports whether the policy says whose a key is: by its name, or because
-// there is no other key.
-func (k RawKey) names(key crypto.PublicKey) bool {
-	return len(k.Peers) == 1 || slices.ContainsFunc(k.Peers, func(p PeerKey) bool { return p.ID != "" && samePublicKey(p.Key, key) })
+// nameKey reports whether a rule's methods say whose a raw key is: by its name,
+// or because none of them has another one.
+func nameKey(methods []AuthMethod, key crypto.PublicKey) bool {
+	var peers []PeerKey
+	for _, m := range methods {
+		if k, ok := m.(RawKey); ok {
+			peers = append(peers, k.Peers...)
+		}
+	}
+	return len(peers) == 1 || slices.ContainsFunc(peers, func(p PeerKey) bool { return p.ID != "" && samePublicKey(p.Key, key) })
 }
 
 // candidates returns the keys of which one must have made the peer's signature.

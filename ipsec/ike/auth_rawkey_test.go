@@ -120,26 +120,27 @@ func TestRawKeyProvesName(t *testing.T) {
 	named := theirs
 	named.ID = "h.example"
 	staff := &PeerGroup{Name: "staff", Names: []string{"h.example"}}
+	knows := func(peers ...PeerKey) AuthMethod { return RawKey{Peers: peers} }
 	for _, tt := range []struct {
-		name  string
-		peers []PeerKey
-		want  bool
+		name string
+		rule []AuthMethod
+		want bool
 	}{
-		{"the only key", []PeerKey{theirs}, true},
-		{"one of two", []PeerKey{theirs, other}, false},
-		{"one of two, with its name", []PeerKey{named, other}, true},
+		{"the only key", []AuthMethod{knows(theirs)}, true},
+		{"one of two", []AuthMethod{knows(theirs, other)}, false},
+		{"one of two, each by a method of its own", []AuthMethod{knows(theirs), knows(other)}, false},
+		{"one of two, with its name", []AuthMethod{knows(named, other)}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			k := RawKey{Peers: tt.peers}
 			// What another rule found does not count.
 			p := Proof{By: RawKey{Peers: []PeerKey{theirs}}, ID: ParseID("h.example"), Key: theirs.Key, Named: true}
-			if err := Entitled([]AuthMethod{k}, "h.example", nil, p, time.Now()); (err == nil) != tt.want {
+			if err := Entitled(tt.rule, "h.example", nil, p, time.Now()); (err == nil) != tt.want {
 				t.Errorf("peer-id: %v, want %v", err, tt.want)
 			}
-			if err := Entitled([]AuthMethod{k}, "", staff, p, time.Now()); (err == nil) != tt.want {
+			if err := Entitled(tt.rule, "", staff, p, time.Now()); (err == nil) != tt.want {
 				t.Errorf("group: %v, want %v", err, tt.want)
 			}
-			if err := Entitled([]AuthMethod{k}, "", nil, p, time.Now()); err != nil {
+			if err := Entitled(tt.rule, "", nil, p, time.Now()); err != nil {
 				t.Errorf("no name wanted: %v", err)
 			}
 		})

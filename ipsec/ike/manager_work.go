@@ -3,6 +3,8 @@ package ike
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 )
 
 // Bounds of the work that machines give away.
@@ -10,7 +12,7 @@ const (
 	maxWorkers   = 16  // that are done at a time: most of it waits for other hosts
 	maxForeign   = 8   // of those, for peers that have begun and not authenticated
 	maxWaiting   = 256 // of each of the two kinds that wait for a worker
-	maxOfForeign = 4   // under way or waiting of one such peer
+	maxOfForeign = 4   // under way or waiting of one such IKE SA
 )
 
 // ErrDropped is the result of a Work for which there was no room, and that was
@@ -19,21 +21,23 @@ var ErrDropped = fmt.Errorf("%w: too much work waits", ErrBusy)
 
 // workshop does Works. Its zero value is empty.
 type workshop struct {
-	busy, foreign   int
-	known, unproven []job // that wait
+	busy            int
+	foreign         []netip.Prefix // of the peers that have begun, each once: others wait meanwhile
+	known, unproven []job          // that wait
 }
 
 // job is a Work of an entry.
 type job struct {
 	entry   *entry
 	work    Work
-	foreign bool // the peer has begun, and had not authenticated then
+	foreign bool         // the peer has begun, and had not authenticated then
+	peer    netip.Prefix // what counts as one peer with its address
 }
 
 // work has a Work done on a goroutine of its own as soon as there is one free,
 // and brings the machine the result.
 func (m *Manager) work(e *entry, w Work) {
-	j := job{entry: e, work: w, foreign: e.init != (initKey{}) && !e.established}
+	j := job{entry: e, work: w, peer: near(e.remote), foreign: e.init != (initKey{}) && !e.established}
 	queue := &m.works.known
 	if j.foreign {
 		queue = &m.works.unproven
@@ -58,8 +62,13 @@ func (m *Manager) startWork() {
 		switch {
 		case len(s.known) > 0:
 			j, s.known = s.known[0], s.known[1:]
-		case len(s.unproven) > 0 && s.foreign < maxForeign:
-			j, s.unproven = s.unproven[0], s.unproven[1:]
+		case len(s.foreign) < maxForeign:
+			i := slices.IndexFunc(s.unproven, func(x job) bool { return !slices.Contains(s.foreign, x.peer) })
+			if i < 0 {
+				return
+			}
+			j = s.unproven[i]
+			s.unproven = slices.Delete(s.unproven, i, i+1)
 		default:
 			return
 		}
@@ -68,7 +77,7 @@ func (m *Manager) startWork() {
 		}
 		s.busy++
 		if j.foreign {
-			s.foreign++
+			s.foreign = append(s.foreign, j.peer)
 		}
 		go m.do(j, j.entry.workable)
 	}
@@ -80,7 +89,8 @@ func (m *Manager) do(j job, ctx context.Context) {
 	m.inbox.putCall(func() {
 		m.works.busy--
 		if j.foreign {
-			m.works.foreign--
+			i := slices.Index(m.works.foreign, j.peer)
+			m.works.foreign = slices.Delete(m.works.foreign, i, i+1)
 		}
 		if j.entry.works--; j.entry.works == 0 {
 			j.entry.rest()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,7 +65,7 @@ func TestManagerWork(t *testing.T) {
 				f.work(e, Work{ID: uint64(id), Do: slow})
 			}
 		}
-		if f.works.busy != maxForeign || f.works.foreign != maxForeign {
+		if f.works.busy != maxForeign || len(f.works.foreign) != maxForeign {
 			t.Errorf("%d workers for strangers, want %d", f.works.busy, maxForeign)
 		}
 		// Others still get workers, at once.
@@ -82,7 +83,7 @@ func TestManagerWork(t *testing.T) {
 			t.Errorf("%d works under way or waiting, want %d", running, want)
 		}
 		close(release)
-		for range 100 {
+		for len(f.works.known)+len(f.works.unproven)+f.works.busy > 0 {
 			f.settle()
 		}
 		done, dropped := 0, 0
@@ -101,13 +102,57 @@ func TestManagerWork(t *testing.T) {
 		if done != running || done+dropped != 2020 {
 			t.Errorf("%d done and %d dropped, want %d and the rest of 2020", done, dropped, running)
 		}
-		if f.works.busy+f.works.foreign != 0 {
+		if f.works.busy+len(f.works.foreign) != 0 {
 			t.Errorf("workers that never rest: %+v", f.works)
 		}
 		for e := range f.entries {
 			if e.cancel != nil || e.works != 0 {
 				t.Fatal("an entry keeps what its works needed")
 			}
+		}
+	})
+}
+
+// A stranger has one worker at a time, however many IKE SAs it begins, and
+// others need not wait for it.
+func TestManagerWorkOfOnePeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlooded()
+		release := make(chan struct{})
+		running, most, order := 0, 0, []int{}
+		slow := func(peer int) func(context.Context) any {
+			return func(context.Context) any {
+				if peer == 1 {
+					running++
+					most = max(most, running)
+				}
+				order = append(order, peer)
+				<-release
+				if peer == 1 {
+					running--
+				}
+				return nil
+			}
+		}
+		for range 3 {
+			e, _ := f.worker(1, true)
+			for id := range maxOfForeign {
+				f.work(e, Work{ID: uint64(id), Do: slow(1)})
+			}
+		}
+		synctest.Wait()
+		e, _ := f.worker(2, true)
+		f.work(e, Work{ID: 1, Do: slow(2)})
+		synctest.Wait()
+		if !slices.Equal(order, []int{1, 2}) {
+			t.Errorf("begun for the peers %v, want one for each of 1 and 2", order)
+		}
+		close(release)
+		for f.works.busy > 0 {
+			f.settle()
+		}
+		if len(order) != 3*maxOfForeign+1 || most != 1 {
+			t.Errorf("%d done, %d of one peer at a time", len(order), most)
 		}
 	})
 }

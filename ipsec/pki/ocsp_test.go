@@ -63,6 +63,8 @@ func TestOCSP(t *testing.T) {
 		{"without its end", root.answer(t, leaf, ocsp.Good, at(-time.Hour, 0)), good, ""},
 		{"without its end, old", root.answer(t, leaf, ocsp.Good, at(-maxOCSPAge-time.Minute, 0)), unknown, "it was good until"},
 		{"over", root.answer(t, leaf, ocsp.Good, at(-2*day, -day)), unknown, "it was good until"},
+		{"over, revoked all the same", root.answer(t, leaf, ocsp.Revoked, at(-2*day, -day)), revoked, "key compromise"},
+		{"over, on hold", root.answer(t, leaf, ocsp.Revoked, at(-2*day, -day), func(r *ocsp.Response) { r.RevocationReason = ocsp.CertificateHold }), unknown, "it was good until"},
 		{"of the future", root.answer(t, leaf, ocsp.Good, at(time.Hour, day)), unknown, "our clock says"},
 		{"about another certificate", root.answer(t, neighbour, ocsp.Good), unknown, "not about this certificate"},
 		{"about the same number of another issuer", other.answer(t, twin, ocsp.Good), unknown, "not about this certificate"},

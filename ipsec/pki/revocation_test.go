@@ -198,6 +198,23 @@ func TestRevocationOfIssuers(t *testing.T) {
 	}
 }
 
+// A certificate that its issuer has taken back is refused, whatever chains
+// without that issuer's lists the peer brings along.
+func TestRevokedByOneChain(t *testing.T) {
+	root := newRoot(t, "Root")
+	mid := root.sub(t, "Mid")
+	mute := &owner{root.issueFor(t, "Mid", mid.key.Public(), authority, usage(x509.KeyUsageCertSign)), mid.key}
+	leaf := mid.issue(t, "h")
+	list := mid.crlOf(t, x509.RevocationList{}, leaf)
+	for name, sent := range map[string][]*owner{"one chain": {mid}, "another before": {mute, mid}, "another after": {mid, mute}} {
+		v := &Verifier{Roots: pool(root)}
+		_, err := v.Verify(t.Context(), leaf.Certificate, Evidence{Intermediates: certs(sent...), CRLs: [][]byte{list}}, now)
+		if r := reasonOf(t, err); r != Revoked {
+			t.Errorf("%s: %s (%v), want %s", name, r, err, Revoked)
+		}
+	}
+}
+
 func TestCovers(t *testing.T) {
 	for _, tt := range []struct {
 		had, want Revocation

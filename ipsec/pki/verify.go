@@ -26,6 +26,8 @@ type Verifier struct {
 	// certificates of a peer say (RFC 5280 section 4.2.2.1). These URLs are
 	// those of a peer of which nothing is known yet.
 	Lookup bool
+	// LookupUntil is when the last of it ends; zero for when the context does.
+	LookupUntil time.Time
 }
 
 // Evidence is what came along with a certificate. Nobody vouches for any of it.
@@ -55,8 +57,14 @@ func (v *Verifier) Verify(ctx context.Context, leaf *x509.Certificate, ev Eviden
 	chains, err := v.Chains(leaf, ev.Intermediates, now)
 	if v.Lookup && v.Fetcher != nil {
 		sent := slices.Clone(ev.Intermediates[:min(len(ev.Intermediates), MaxIntermediates)])
+		lookups := ctx
+		if !v.LookupUntil.IsZero() {
+			var stop context.CancelFunc
+			lookups, stop = context.WithDeadline(ctx, v.LookupUntil)
+			defer stop()
+		}
 		for range maxLookups {
-			next := v.missingIssuer(ctx, err)
+			next := v.missingIssuer(lookups, err)
 			if next == nil {
 				break
 			}

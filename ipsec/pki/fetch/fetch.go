@@ -110,7 +110,11 @@ type flight struct {
 func newLane(ctx context.Context, o Options, trusted bool) *lane {
 	dialer := &net.Dialer{Timeout: o.Timeout, Control: func(network, address string, c syscall.RawConn) error {
 		if !trusted {
-			if err := reachable(address); err != nil {
+			own, err := net.InterfaceAddrs() // now: they come and go
+			if err != nil {
+				return fmt.Errorf("the addresses of this host: %w", err)
+			}
+			if err := reachable(address, own); err != nil {
 				return err
 			}
 		}

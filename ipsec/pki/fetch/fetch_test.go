@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -331,6 +332,38 @@ func TestUntrusted(t *testing.T) {
 	}
 	if _, err := f.Fetch(t.Context(), text(s.URL)); err != nil || len(f.untrusted.kept.byKey) != 0 {
 		t.Errorf("%v, or the lanes share what they keep", err)
+	}
+}
+
+// Nor does it by an address of an interface, or by one that stands for another.
+func TestReachable(t *testing.T) {
+	own := []net.Addr{
+		&net.IPNet{IP: net.IPv4(192, 0, 2, 1), Mask: net.CIDRMask(24, 32)},
+		&net.IPNet{IP: net.ParseIP("2001:db8::1"), Mask: net.CIDRMask(64, 128)},
+	}
+	for _, tt := range []struct {
+		name, address string
+		want          bool
+	}{
+		{"elsewhere", "198.51.100.1:80", true},
+		{"a neighbour", "192.0.2.2:80", true},
+		{"a neighbour by IPv6", "[2001:db8::2]:80", true},
+		{"a private network", "10.0.0.1:80", true},
+		{"this host", "192.0.2.1:80", false},
+		{"this host, IPv4 in IPv6", "[::ffff:192.0.2.1]:80", false},
+		{"this host by IPv6", "[2001:db8::1]:80", false},
+		{"this host by IPv6, with a zone", "[2001:db8::1%eth0]:80", false},
+		{"NAT64", "[64:ff9b::7f00:1]:80", false},
+		{"NAT64 of a network's own", "[64:ff9b:1::7f00:1]:80", false},
+		{"NAT64 with a zone", "[64:ff9b::7f00:1%eth0]:80", false},
+		{"IPv4-compatible", "[::127.0.0.1]:80", false},
+		{"no address", "localhost:80", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := reachable(tt.address, own); (err == nil) != tt.want {
+				t.Errorf("%v", err)
+			}
+		})
 	}
 }
 

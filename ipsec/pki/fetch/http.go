@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/pki"
 )
@@ -51,16 +52,28 @@ func checkURL(u *url.URL, trusted bool) error {
 	return nil
 }
 
+// translated are addresses of IPv6 that stand for some of IPv4, which a gateway
+// or the kernel may turn into those: by NAT64 (RFC 6052 section 2.1, RFC 8215),
+// and the IPv4-compatible ones (RFC 4291 section 2.5.5.1).
+var translated = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("::/96")}
+
 // reachable refuses addresses that a peer must not have us talk to: those of
-// this host and link-local ones. It is asked after the name was resolved.
-func reachable(address string) error {
+// this host, of which own are the ones of its interfaces, and link-local ones.
+// It is asked after the name was resolved.
+func reachable(address string, own []net.Addr) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", address, err)
 	}
-	a := at.Addr().Unmap()
+	a := at.Addr().Unmap().WithZone("") // a prefix contains none with a zone
 	zero := netip.PrefixFrom(netip.IPv4Unspecified(), 8)
-	if a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() || a.IsMulticast() || zero.Contains(a) {
+	has := func(p netip.Prefix) bool { return p.Contains(a) }
+	is := func(x net.Addr) bool {
+		p, err := netip.ParsePrefix(x.String())
+		return err == nil && p.Addr().Unmap() == a
+	}
+	if a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() || a.IsMulticast() || zero.Contains(a) ||
+		slices.ContainsFunc(translated, has) || slices.ContainsFunc(own, is) {
 		return fmt.Errorf("connect to %s: a URL that a peer made up does not lead there", a)
 	}
 	return nil

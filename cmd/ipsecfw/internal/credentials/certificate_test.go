@@ -219,7 +219,7 @@ func TestWarnings(t *testing.T) {
 		{"not valid yet", ike.Certificate{Chain: []*x509.Certificate{host.cert}, Roots: []*x509.Certificate{root.cert}}, time.Unix(0, 0),
 			[]string{`the certificate "CN=host.example" is not valid before 1970-01-01`, `the certificate "CN=Root" is not valid before 1970-01-01`}},
 		{"an old CRL", ike.Certificate{CRLs: []*pki.CRL{crl(time.Unix(1e9, 0))}}, now,
-			[]string{`the list of revoked certificates of "CN=Root" was to be replaced on 2001-09-09: it says nothing any more`}},
+			[]string{`the list of revoked certificates of "CN=Root" was to be replaced on 2001-09-09: what it lists is refused still, and of all else it says nothing any more`}},
 		{"nobody", ike.Null{Ours: true}, now, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

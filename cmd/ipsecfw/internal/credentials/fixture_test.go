@@ -100,6 +100,16 @@ func certPEM(ids ...*identity) (b []byte) {
 	return b
 }
 
+// publicPEM writes the public half of a key.
+func publicPEM(t *testing.T, key crypto.Signer) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
 // keyPEM writes a key in one of the forms that OpenSSL writes.
 func keyPEM(t *testing.T, form string, key crypto.Signer) []byte {
 	t.Helper()

@@ -41,12 +41,31 @@ func Load(n rules.Negotiation, read Reader, fetcher pki.Fetcher) (Credentials, e
 		}
 		c.Auth = append(c.Auth, m)
 	}
+	if keys := c.unnamedKeys(); n.PeerID != "" && keys > 1 {
+		errs = append(errs, fmt.Errorf("peer-id: %d raw keys of peers are listed, of which none proves the name %q: list the peer's alone, or write peers with fingerprints in its place", keys, n.PeerID))
+	}
 	ppks, err := PPKs(n.Exchange.PPKs, read)
 	c.PPKs, errs = ppks, append(errs, err...)
 	for i, err := range errs {
 		errs[i] = fmt.Errorf("%s: rule %q: %w", n.Position, n.Rule, err)
 	}
 	return c, errors.Join(errs...)
+}
+
+// unnamedKeys counts the raw keys of peers that may call themselves as they
+// like.
+func (c Credentials) unnamedKeys() int {
+	n := 0
+	for _, m := range c.Auth {
+		if k, ok := m.(ike.RawKey); ok {
+			for _, p := range k.Peers {
+				if p.ID == "" {
+					n++
+				}
+			}
+		}
+	}
+	return n
 }
 
 func load(a rules.Authentication, read Reader) (ike.AuthMethod, []error) {

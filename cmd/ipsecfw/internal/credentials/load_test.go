@@ -80,6 +80,36 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// Of several raw keys none proves a name.
+func TestLoadRawKeys(t *testing.T) {
+	f := files{"own": keyPEM(t, "PRIVATE KEY", edKey(t)), "a": publicPEM(t, edKey(t)), "b": publicPEM(t, ecKey(t))}
+	f["both"] = slices.Concat(f["a"], f["b"])
+	knows := func(paths ...string) rules.Authentication {
+		return rules.Authentication{RawKey: &rules.RawKey{Key: "own", Peers: paths}}
+	}
+	several := []string{`peer-id: 2 raw keys of peers are listed, of which none proves the name "host.example"`}
+	for _, tt := range []struct {
+		name, peerID string
+		auth         []rules.Authentication
+		errs         []string
+	}{
+		{"one", "host.example", []rules.Authentication{knows("a")}, nil},
+		{"two, and no name is wanted", "", []rules.Authentication{knows("both")}, nil},
+		{"two in a file", "host.example", []rules.Authentication{knows("both")}, several},
+		{"two files", "host.example", []rules.Authentication{knows("a", "b")}, several},
+		{"two methods", "host.example", []rules.Authentication{knows("a"), knows("b")}, several},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Load(rules.Negotiation{Rule: "staff", Position: "p.yaml:22:5", Auth: tt.auth, PeerID: tt.peerID}, f.read, nil)
+			if tt.errs != nil {
+				checkLines(t, err, tt.errs)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func checkLines(t *testing.T, err error, want []string) {
 	t.Helper()
 	if err == nil {

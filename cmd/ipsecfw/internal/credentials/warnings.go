@@ -39,7 +39,7 @@ func (c Credentials) Warnings(now time.Time) []string {
 			}
 			for _, l := range m.CRLs {
 				if end := l.NextUpdate(); !end.IsZero() && now.After(end) {
-					warn("the list of revoked certificates of %q was to be replaced on %s: it says nothing any more", l.Issuer(), end.Format(time.DateOnly))
+					warn("the list of revoked certificates of %q was to be replaced on %s: what it lists is refused still, and of all else it says nothing any more", l.Issuer(), end.Format(time.DateOnly))
 				}
 			}
 		}

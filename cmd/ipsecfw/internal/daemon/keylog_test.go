@@ -2,12 +2,15 @@ package daemon
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
@@ -88,6 +91,27 @@ func TestKeyLogFiles(t *testing.T) {
 	}
 	if _, err := openKeyLog(path, logger); err == nil {
 		t.Error("a file that others can read gets the keys")
+	}
+	for name, put := range map[string]func(at string) error{
+		"a symbolic link": func(at string) error { return os.Symlink(filepath.Join(dir, "target"), at) },
+		"a file with another name": func(at string) error {
+			return errors.Join(os.WriteFile(filepath.Join(dir, "first"), nil, 0o600), os.Link(filepath.Join(dir, "first"), at))
+		},
+		"a pipe":                func(at string) error { return unix.Mkfifo(at, 0o600) },
+		"a directory":           func(at string) error { return os.Mkdir(at, 0o700) },
+		"a file of another one": func(at string) error { return errors.Join(os.WriteFile(at, nil, 0o600), os.Chown(at, 65534, 65534)) },
+	} {
+		at := filepath.Join(dir, name)
+		if err := put(at); err != nil {
+			t.Fatal(err)
+		}
+		if k, err := openKeyLog(at, logger); err == nil {
+			t.Errorf("%s gets the keys", name)
+			k.Close()
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "target")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("where the symbolic link leads: %v", err)
 	}
 	var none *keyLog
 	none.child(nil)

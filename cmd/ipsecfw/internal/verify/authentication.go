@@ -20,7 +20,7 @@ func demandsOf(n rules.Negotiation) demands {
 	for _, a := range n.Auth {
 		m := a.String()
 		if a.Certificate != nil {
-			m += " revocation " + a.Certificate.Revocation.String()
+			m += fmt.Sprintf(" revocation %s %q SHA-1 %t", a.Certificate.Revocation, a.Certificate.CRLs, n.Legacy)
 		}
 		methods = append(methods, m)
 	}

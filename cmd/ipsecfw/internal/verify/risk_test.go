@@ -107,6 +107,30 @@ func TestOtherExchange(t *testing.T) {
 	}
 }
 
+// What a certificate is held against is a part of the proof that a rule wants.
+func TestOtherProofs(t *testing.T) {
+	auth := func(more, rule string) string {
+		return "authentication: [{certificate: {authority: ca.pem, own: host.pem, key: host.key" + more + "}}]" + rule
+	}
+	for _, tt := range []struct {
+		name, general, special string
+		want                   bool
+	}{
+		{"the same", auth("", ""), auth("", ""), false},
+		{"revocation", auth(", revocation: strict", ""), auth("", ""), true},
+		{"lists of its own", auth(", crl: a.crl", ""), auth("", ""), true},
+		{"signatures with SHA-1", auth("", ""), auth("", ", legacy: true"), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := policyOf(t, "filter-lists:\n  a: [{from: me, to: 10.1.0.0/16}]\n  b: [{from: me, to: 10.1.0.1}]\nrules:\n"+
+				"  - {name: a, filter-list: a, action: require-security, "+tt.general+"}\n  - {name: b, filter-list: b, action: require-security, "+tt.special+"}\n")
+			if got := strings.Join(p.Warnings(), "\n"); strings.Contains(got, `rule "a" wants other proofs `) != tt.want {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
 // Of a rule that is not legacy the SAs with a peer whose IKE SA may be weak are
 // warned of.
 func TestUnderWeakIKE(t *testing.T) {
