@@ -140,7 +140,7 @@ func TestCertificates(t *testing.T) {
 		must(t, err)
 		p.c.connect(t, p.withCertificates("workstation.test"))
 		p.d.apply(t, p.policy(strings.Replace(byCertificate(""), "host.pem", "leaf.pem", 1), ""))
-		p.fails(t, true, ike.CauseKeyMismatch, "peer")
+		p.fails(t, true, ike.CauseRefusedByPeer, "peer")
 	})
 }
 
@@ -217,7 +217,7 @@ func TestRevocation(t *testing.T) {
 		p.c.write(t, "x509crl/servers.crl", p.servers.crl(t, serialOf(t, p.own(t, usual))))
 		p.c.connect(t, p.withCertificates("workstation.test", "revocation = strict"))
 		p.d.apply(t, p.policy(byCertificate(""), ""))
-		p.fails(t, true, ike.CauseKeyMismatch, "peer")
+		p.fails(t, true, ike.CauseRefusedByPeer, "peer")
 		must(t, p.d.clearLog())
 		p.own(t, usual)
 		p.d.apply(t, p.policy(byCertificate(""), ""))

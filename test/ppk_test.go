@@ -33,9 +33,9 @@ func TestPPK(t *testing.T) {
 		{name: "strongSwan has none", ours: ours(false)},
 		{name: "ipsecfw has none", theirs: theirs("winter", false), key: key},
 		{name: "strongSwan has none, and ipsecfw requires one", ours: ours(true), fails: [2]string{"ppk peer", "ppk either"}, say: "(key-exchange: ppk)"},
-		{name: "ipsecfw has none, and strongSwan requires one", theirs: theirs("winter", true), key: key, fails: [2]string{"key-mismatch peer", silent}},
-		{name: "strongSwan has another", ours: ours(false), theirs: theirs("summer", false), key: key, fails: [2]string{"key-mismatch peer"}, say: `the same "ppk"`},
-		{name: "the same name, and another key", ours: ours(true), theirs: theirs("winter", true), key: other, fails: [2]string{"key-mismatch peer", "key-mismatch either"}, say: `the same "ppk"`},
+		{name: "ipsecfw has none, and strongSwan requires one", theirs: theirs("winter", true), key: key, fails: [2]string{"refused-by-peer peer", silent}},
+		{name: "strongSwan has another", ours: ours(false), theirs: theirs("summer", false), key: key, fails: [2]string{"refused-by-peer peer"}, say: `the same "ppk"`},
+		{name: "the same name, and another key", ours: ours(true), theirs: theirs("winter", true), key: other, fails: [2]string{"refused-by-peer peer", "key-mismatch either"}, say: `the same "ppk"`},
 	} {
 		for i, initiator := range []bool{true, false} {
 			t.Run(tt.name+"/"+role(initiator), func(t *testing.T) {

@@ -57,9 +57,9 @@ func TestProofs(t *testing.T) {
 		{"a raw key that is not known", func(t *testing.T) {
 			rawKey(t, ds, "ecdsa256", dw)
 			rawKey(t, dw, "ecdsa256")
-		}, raw, raw, nil, ike.CauseKeyMismatch},
+		}, raw, raw, nil, ike.CauseRefusedByPeer},
 		{"an anonymous client", same, full + ", {anonymous: peer}", half + ", {anonymous: own}", []string{"null: nobody proved anything", "certificate CN=server.test"}, ""},
-		{"an anonymous client that is not wanted", same, full, half + ", {anonymous: own}", nil, ike.CauseKeyMismatch},
+		{"an anonymous client that is not wanted", same, full, half + ", {anonymous: own}", nil, ike.CauseRefusedByPeer},
 		{"an anonymous server that is not wanted", same, "{anonymous: both}", half + ", {anonymous: own}", nil, ike.CauseAuthMethod},
 		{"two anonymous ones", same, "{anonymous: both}", "{anonymous: both}", []string{"null: nobody proved anything", "null: nobody proved anything"}, ""},
 	} {

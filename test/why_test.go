@@ -71,16 +71,17 @@ func TestWhy(t *testing.T) {
 	dw.write(t, "psk", []byte(other))
 	dw.apply(t, hostPolicy("", server4, server6))
 	out, err := dw.run("initiate", server4)
-	if exitCode(err) != 1 || !strings.Contains(string(out), "cause       key-mismatch") {
+	if exitCode(err) != 1 || !strings.Contains(string(out), "cause       refused-by-peer") {
 		t.Errorf("initiate with another key: %v\n%s", err, out)
 	}
 	for _, end := range []struct {
 		d         *daemon
 		peer      string
 		initiator bool
-	}{{dw, server4, true}, {ds, workstation4, false}} {
+		cause     ike.Cause
+	}{{dw, server4, true, ike.CauseRefusedByPeer}, {ds, workstation4, false, ike.CauseKeyMismatch}} {
 		list := end.d.whyJSON(t, end.peer)
-		if len(list) != 1 || list[0].Cause != ike.CauseKeyMismatch || list[0].Initiator != end.initiator || len(list[0].Messages) == 0 {
+		if len(list) != 1 || list[0].Cause != end.cause || list[0].Initiator != end.initiator || len(list[0].Messages) == 0 {
 			t.Errorf("%s: %+v", end.d.host.Name, list)
 		}
 		if out, err := end.d.run("why", end.peer); err != nil || !strings.Contains(string(out), "change ") {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,7 +20,7 @@ func whyCommand() *cli.Command {
 		Usage:     "say why there is no SA with a peer: what failed last, and the one setting to change",
 		ArgsUsage: "PEER",
 		Description: "PEER is an address, a DNS name, or the identity that the peer claims. " +
-			"The exit code is 0 if a negotiation with it has failed, and 1 if the daemon knows of none.",
+			"The exit code is 0 if a negotiation with it has failed and no SA has come about since, and 1 otherwise.",
 		Flags: []cli.Flag{
 			jsonFlag(),
 			&cli.BoolFlag{Name: "all", Usage: "the failures before the last one too"},
@@ -33,6 +34,8 @@ func whyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			// What is wrong now goes before what has passed.
+			slices.SortStableFunc(found, func(p, q ike.PostMortem) int { return past(&p) - past(&q) })
 			if !c.Bool("all") && len(found) > 1 {
 				found = found[:1]
 			}
@@ -51,9 +54,21 @@ func whyCommand() *cli.Command {
 				}
 				fmt.Fprint(c.App.Writer, &found[i])
 			}
+			if found[0].Over() {
+				fmt.Fprintf(c.App.ErrWriter, "nothing is wrong with %s now that the daemon knows of\n", peer)
+				return errDiffer
+			}
 			return nil
 		}),
 	}
+}
+
+// past is 1 for a failure after which an SA has come about, and else 0.
+func past(p *ike.PostMortem) int {
+	if p.Over() {
+		return 1
+	}
+	return 0
 }
 
 // postMortems asks the daemon for those of a peer, and if it has none by that

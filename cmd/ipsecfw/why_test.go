@@ -9,6 +9,7 @@ import (
 
 	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/api"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
+	"github.com/ipsecfw/ipsecfw/rules"
 )
 
 // grave is a post-mortem of a peer.
@@ -20,10 +21,16 @@ func grave(cause ike.Cause) ike.PostMortem {
 }
 
 func TestWhy(t *testing.T) {
+	mended, newer := grave(ike.CauseFull), grave(ike.CauseMode)
+	since, before := mended.At.Add(time.Hour), newer.At.Add(-time.Hour)
+	mended.Standing, newer.Standing = &since, &before
 	e := &fakeEngine{graves: map[string][]ike.PostMortem{
 		"10.0.0.2":  {grave(ike.CauseKeyMismatch), grave(ike.CauseNoAnswer)},
 		"b.example": {grave(ike.CauseIdentity)},
 		"127.0.0.1": {grave(ike.CauseNAT)},
+		"10.0.0.3":  {mended},
+		"10.0.0.4":  {newer},
+		"10.0.0.5":  {mended, grave(ike.CauseNAT)},
 	}}
 	socket := serveEngine(t, e)
 	for _, tt := range []struct {
@@ -37,6 +44,10 @@ func TestWhy(t *testing.T) {
 		{"an identity", "why b.example", exitGood, "cause       identity", ""},
 		{"a DNS name", "why localhost", exitGood, "cause       nat", ""},
 		{"as JSON", "why --json 10.0.0.2", exitGood, `"cause": "key-mismatch"`, "no-answer"},
+		{"mended since", "why 10.0.0.3", exitFailed, "there is an SA with 10.0.0.2 since 2026-01-02T04:04:05Z; the last failure before it was:\n2026-01-02T03:04:05Z: no SA", ""},
+		{"mended since, as JSON", "why --json 10.0.0.3", exitFailed, `"sa-since": "2026-01-02T04:04:05Z"`, ""},
+		{"beside an SA", "why 10.0.0.4", exitGood, "there is an SA with 10.0.0.2 since 2026-01-02T02:04:05Z; later this failed:\n", ""},
+		{"one mended, another not", "why 10.0.0.5", exitGood, "cause       nat", "full"},
 		{"none", "why 10.0.0.9", exitFailed, "", "cause"},
 		{"none as JSON", "why 10.0.0.9 --json", exitFailed, "[]", "cause"},
 		{"nobody", "why", exitUsage, "", ""},
@@ -93,5 +104,62 @@ func TestInitiateCommand(t *testing.T) {
 	code, _, problem := ipsecfw(t, "--socket", serveEngine(t, e), "initiate", "10.0.0.2")
 	if code != exitFailed || !strings.Contains(problem, "no rule negotiates with 10.0.0.2") {
 		t.Errorf("code %d, %q", code, problem)
+	}
+}
+
+// Whoever follows an advice finds the setting in the rule file.
+func TestSettingsAreKeys(t *testing.T) {
+	type node = map[string]any
+	var root node
+	if err := json.Unmarshal(rules.Schema(), &root); err != nil {
+		t.Fatal(err)
+	}
+	// at returns the nodes that a node stands for: what it refers to, lists of
+	// it, and the alternatives.
+	var at func(n any) []node
+	at = func(n any) (out []node) {
+		s, ok := n.(node)
+		if !ok {
+			return nil
+		}
+		out = append(out, s)
+		if name, ok := s["$ref"].(string); ok {
+			out = append(out, at(root["$defs"].(node)[strings.TrimPrefix(name, "#/$defs/")])...)
+		}
+		out = append(out, at(s["items"])...)
+		any, _ := s["anyOf"].([]any)
+		for _, x := range any {
+			out = append(out, at(x)...)
+		}
+		return out
+	}
+	var has func(n any, path []string) bool
+	has = func(n any, path []string) bool {
+		if len(path) == 0 {
+			return true
+		}
+		for _, s := range at(n) {
+			next := s["additionalProperties"] // a name
+			if path[0] != "…" {
+				keys, _ := s["properties"].(node)
+				next = keys[path[0]]
+			}
+			if next != nil && has(next, path[1:]) {
+				return true
+			}
+			if s["type"] == "boolean" && path[0] == "true" {
+				return true
+			}
+		}
+		return false
+	}
+	rule := root["properties"].(node)["rules"]
+	if has(root, []string{"key-exchange", "ppks"}) || !has(rule, []string{"own-id"}) {
+		t.Fatal("the schema is not read well")
+	}
+	for _, setting := range ike.Settings() {
+		if path := strings.Split(setting, ": "); !has(root, path) && !has(rule, path) {
+			t.Errorf("no such setting: %s", setting)
+		}
 	}
 }

@@ -108,6 +108,8 @@ type AuthorizationError struct {
 	Peer  string // the identity
 	Group string // the PeerGroup that refuses it; empty if it is not of the rule's peer-id
 	Why   string // a sentence without its end
+	// Setting is the key of the rule file that refuses it; empty for peer-id.
+	Setting string
 }
 
 // Error returns the whole of it, of a length that a peer does not choose.
@@ -154,7 +156,7 @@ func Authenticate(ctx context.Context, methods []AuthMethod, peerID string, peer
 		errs = append(errs, err)
 	}
 	if len(errs) == 0 {
-		return Proof{}, fmt.Errorf("%w: %w: %s used the method %d, for which the policy has nothing", ErrAuthentication, ErrNoMethod, v.ID, v.Auth.Method)
+		return Proof{}, fmt.Errorf("%w: %w: %s used the method %q, for which the policy has nothing", ErrAuthentication, ErrNoMethod, v.ID, v.Auth.Method.String())
 	}
 	return Proof{}, eachOnce(errs)
 }

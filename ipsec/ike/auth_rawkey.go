@@ -54,6 +54,10 @@ func (k RawKey) Identity(claimed string, _ netip.Addr) (wire.ID, error) {
 	return wire.ID{Kind: wire.IDKeyID, Data: []byte(fp.String())}, nil
 }
 
+// errUnknownKey is told apart because it is mended in the file of the peers'
+// keys.
+var errUnknownKey = errors.New("the policy does not have the raw key of the peer")
+
 var errNoRawKey = errors.New("the policy has public keys of peers but no key of our own")
 
 // Proves holds if there is a key of our own.
@@ -138,7 +142,7 @@ func (k RawKey) candidates(v Verifying) ([]PeerKey, error) {
 	}
 	i := slices.IndexFunc(k.Peers, func(p PeerKey) bool { return samePublicKey(p.Key, key) })
 	if i < 0 {
-		return nil, fmt.Errorf("the raw key of %s is none of those that the policy knows: its fingerprint is sha256:%x", v.ID, sha256.Sum256(sent))
+		return nil, fmt.Errorf("%w, %s: its fingerprint is sha256:%x", errUnknownKey, v.ID, sha256.Sum256(sent))
 	}
 	return k.Peers[i : i+1], nil
 }
@@ -147,7 +151,7 @@ func (k RawKey) noneFor(id wire.ID) error {
 	if slices.ContainsFunc(k.Peers, func(p PeerKey) bool { return p.speaksFor(id) == nil }) {
 		return nil
 	}
-	return fmt.Errorf("%s sent no raw key, and the policy knows none of it", id)
+	return fmt.Errorf("%s sent no raw key: %w", id, errUnknownKey)
 }
 
 // speaksFor checks that the owner of a key may call itself so. Nobody may call

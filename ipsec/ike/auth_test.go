@@ -127,10 +127,12 @@ func TestAuthorizationError(t *testing.T) {
 		group  *PeerGroup
 		want   AuthorizationError
 	}{
-		{"another identity", "x.example", nil, AuthorizationError{"h.example", "", "the peer is h.example, and the policy wants x.example"}},
-		{"not of the group", "", &PeerGroup{Name: "staff"}, AuthorizationError{"h.example", "staff", `is not of the peers "staff"`}},
+		{"another identity", "x.example", nil, AuthorizationError{"h.example", "", "the peer is h.example, and the policy wants x.example", ""}},
+		{"not of the group", "", &PeerGroup{Name: "staff"}, AuthorizationError{"h.example", "staff", `is not of the peers "staff"; its fingerprint is sha256:`, "peers: staff"}},
+		{"of another fingerprint", "", &PeerGroup{Name: "staff", Fingerprints: []Fingerprint{{1}}},
+			AuthorizationError{"h.example", "staff", ", that of its key sha256:", "peers: staff: fingerprints"}},
 		{"excepted", "", &PeerGroup{Name: "staff", Names: []string{"*.example"}, Except: &PeerGroup{Name: "guests", Names: []string{"h.example"}}},
-			AuthorizationError{"h.example", "staff", `is one of those whom the peers "staff" except, "guests"`}},
+			AuthorizationError{"h.example", "staff", `is one of those whom the peers "staff" except, "guests"; its fingerprint`, "peers: staff: except"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Authenticate(t.Context(), []AuthMethod{us}, tt.peerID, tt.group, v)
@@ -138,7 +140,7 @@ func TestAuthorizationError(t *testing.T) {
 			if !errors.As(err, &a) || !errors.Is(err, ErrAuthentication) {
 				t.Fatalf("%v", err)
 			}
-			if a.Peer != tt.want.Peer || a.Group != tt.want.Group || !strings.HasSuffix(a.Why, tt.want.Why) || !strings.Contains(err.Error(), a.Why) {
+			if a.Peer != tt.want.Peer || a.Group != tt.want.Group || a.Setting != tt.want.Setting || !strings.Contains(a.Why, tt.want.Why) || !strings.Contains(err.Error(), a.Why) {
 				t.Errorf("%#v, want %#v", a, tt.want)
 			}
 		})

@@ -23,6 +23,7 @@ const (
 	CauseRevocationUnknown Cause = "revocation-unknown"            // and the rule wants to know
 	CauseCertificate       Cause = "certificate"                   // it is not good in another way
 	CauseKeyMismatch       Cause = "key-mismatch"                  // wrong key, as far as one may say so
+	CauseRefusedByPeer     Cause = "refused-by-peer"               // the peer does not believe this host, and says no more
 	CauseAuthMethod        Cause = "auth-method"                   // no way to authenticate in common
 	CausePPK               Cause = "ppk"                           // the post-quantum preshared keys do not fit
 	CauseNoAnswer          Cause = "no-answer"                     // silence
@@ -46,7 +47,7 @@ var causes = []struct {
 	{ErrWrongKey, CauseKeyMismatch}, {ErrNoMethod, CauseAuthMethod}, {ErrWeakMethod, CauseAuthMethod}, {ErrPPK, CausePPK},
 	{ErrNoProposal, CauseNoProposal}, {ErrSelectors, CauseSelectors}, {ErrMode, CauseMode},
 	{ErrPolicyChanged, CausePolicyChanged}, {ErrFull, CauseFull}, {ErrBusy, CauseBusy}, {ErrNoRule, CauseNoRule},
-	{ErrNoAnswer, CauseNoAnswer}, {ErrAuthentication, CauseKeyMismatch}, {ErrRefused, CauseRefused}, {ErrClosed, CauseClosed},
+	{ErrNoAnswer, CauseNoAnswer}, {ErrRefusedByPeer, CauseRefusedByPeer}, {ErrAuthentication, CauseKeyMismatch}, {ErrRefused, CauseRefused}, {ErrClosed, CauseClosed},
 }
 
 // certificateCauses are what the errors of certificates come down to.

@@ -30,7 +30,17 @@ var (
 	ErrMode           = errors.New("one end wants transport mode, the other a tunnel")
 	ErrNoRule         = errors.New("no rule concerns the peer")
 	ErrPPK            = fmt.Errorf("%w: the post-quantum preshared keys do not fit", ErrAuthentication)
+
+	// ErrRefusedByPeer means that it is the peer who does not believe this
+	// host. It wraps ErrAuthentication.
+	ErrRefusedByPeer error = refusedByPeer{}
 )
+
+type refusedByPeer struct{}
+
+func (refusedByPeer) Error() string { return "the peer refused our authentication" }
+
+func (refusedByPeer) Unwrap() error { return ErrAuthentication }
 
 // Side is where something is to be changed. The zero value says that it may be
 // either end.

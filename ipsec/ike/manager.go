@@ -158,6 +158,7 @@ type initKey struct {
 type ChildInfo struct {
 	Policy  string
 	In, Out ipsec.SPI
+	Since   time.Time // when it was installed
 }
 
 // PeerStatus is an IKE SA with its Child SAs.

@@ -206,6 +206,7 @@ const amplification = 3
 func (m *Manager) heard(e *entry, d Datagram, took bool) {
 	e.got += len(d.Data)
 	if !took {
+		e.seen.rejected++
 		return
 	}
 	e.seen.hears(d)
@@ -255,7 +256,7 @@ func (m *Manager) install(e *entry, x InstallChild) {
 		}
 		return
 	}
-	info := ChildInfo{Policy: sa.Policy, In: sa.InSPI, Out: sa.OutSPI}
+	info := ChildInfo{Policy: sa.Policy, In: sa.InSPI, Out: sa.OutSPI, Since: m.cfg.Now()}
 	e.children = append(e.children, info)
 	m.byIn[sa.InSPI] = e
 	m.cfg.Log.Info("Child SA installed", "peer", e.remote, "rule", sa.Policy, "mode", sa.Mode,
@@ -283,6 +284,7 @@ func (m *Manager) establish(e *entry, x Established) {
 	}
 	e.seen.settle()
 	m.cfg.Log.Info("audit: IKE SA established", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID, "auth", x.Peer.Auth, "proposal", x.Peer.Proposal)
+	m.warnPPK(e)
 	m.tellWatchers(pair{e.local, e.remote}, func(w Watcher) { w.established(x.Peer) })
 	m.takeOver(e)
 	m.bound(e)

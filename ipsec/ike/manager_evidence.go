@@ -15,6 +15,7 @@ type evidence struct {
 	local, remote  netip.AddrPort // of the last message
 	ports          []uint16
 	sent, received int
+	rejected       int // datagrams that came and did not do
 	answered       bool
 	request        request
 	icmp           []string
@@ -197,14 +198,15 @@ func (v *evidence) transcript() (lines []string) {
 	return lines
 }
 
-// public returns the evidence for a post-mortem.
-func (v *evidence) public() Evidence {
+// public returns the evidence for a post-mortem. A request that has just left,
+// and for which nobody has waited, is none that was not answered.
+func (v *evidence) public(silence bool) Evidence {
 	e := Evidence{
-		Ports: slices.Clone(v.ports), Sent: v.sent, Received: v.received, Answered: v.answered,
+		Ports: slices.Clone(v.ports), Sent: v.sent, Received: v.received, Rejected: v.rejected, Answered: v.answered,
 		ICMP: slices.Clone(v.icmp), Failure: v.failure,
 		NAT: slices.Contains(v.ports, PortIKE) && slices.Contains(v.ports, PortNATT),
 	}
-	if r := v.request; r.sendings > 0 && !r.answered {
+	if r := v.request; (r.sendings > 1 || r.sendings > 0 && silence) && !r.answered {
 		e.Request = &Unanswered{Exchange: r.exchange.String(), Bytes: r.size, Fragments: r.fragments, Sendings: r.sendings}
 	}
 	return e

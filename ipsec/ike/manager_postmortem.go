@@ -3,9 +3,13 @@ package ike
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"time"
 
+	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/pki"
 )
 
@@ -16,8 +20,41 @@ func (m *Manager) PostMortems(remote netip.Addr) []PostMortem {
 	var out []PostMortem
 	m.call(context.Background(), func() {
 		out = m.buried.of(func(p *PostMortem) bool { return !remote.IsValid() || p.Remote.Addr() == remote.Unmap() })
+		for i := range out {
+			out[i].Standing = m.standing(&out[i])
+		}
 	})
 	return out
+}
+
+// standing returns since when there is an SA of the kind that a failure was
+// about: of the rule, if it was about a Child SA alone, and else the IKE SA.
+func (m *Manager) standing(p *PostMortem) *time.Time {
+	var since time.Time
+	for _, e := range m.byPeer[pair{p.Local.Addr(), p.Remote.Addr()}] {
+		switch {
+		case !e.established || e.closing:
+		case !p.forChild():
+			since = later(since, e.info.Since)
+		default:
+			for _, c := range e.children {
+				if p.Rule == "" || c.Policy == p.Rule {
+					since = later(since, c.Since)
+				}
+			}
+		}
+	}
+	if since.IsZero() {
+		return nil
+	}
+	return &since
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // bury makes the post-mortem of a negotiation on an IKE SA, keeps it, and
@@ -81,7 +118,7 @@ func (m *Manager) examine(e *entry, rule string, why error) *PostMortem {
 	v := &e.seen
 	p := &PostMortem{
 		At: m.cfg.Now(), Local: v.local, Remote: v.remote, Initiator: e.init == (initKey{}), Rule: rule,
-		Identity: e.info.RemoteID, Error: clip(why.Error()), Evidence: v.public(), Messages: v.transcript(),
+		Identity: e.info.RemoteID, Error: clip(brief(why)), Evidence: v.public(errors.Is(why, ErrNoAnswer)), Messages: v.transcript(),
 	}
 	if !p.Remote.IsValid() {
 		p.Local, p.Remote = netip.AddrPortFrom(e.local, PortIKE), netip.AddrPortFrom(e.remote, PortIKE)
@@ -98,13 +135,23 @@ func (m *Manager) examine(e *entry, rule string, why error) *PostMortem {
 	if p.Identity == "" {
 		p.Identity = v.identity
 	}
-	if p.Step == "" {
+	switch {
+	case p.Step != "":
+	case !p.Initiator && !e.established:
+		p.Step = authStep // for which this host waited
+	default:
 		p.Step = "none"
 		if v.request.sendings > 0 {
 			p.Step = v.request.exchange.String()
 		}
 	}
-	p.Cause = v.cause(CauseOf(why))
+	p.Cause, p.setting, p.whole = v.cause(CauseOf(why)), settingOf(why), e.policy.FragmentSize < 0
+	if !p.Initiator && p.Cause == CauseSelectors {
+		if m.consider(e, &ours, theirs); ours.Mode != 0 && theirs.Mode != 0 && ours.Mode != theirs.Mode {
+			p.Cause, n = CauseMode, nil
+			p.Error = fmt.Sprintf("%v: the peer asks for %s mode, and this host has %s mode for that", ErrMode, theirs.Mode, ours.Mode)
+		}
+	}
 	p.Ours, p.Theirs = stance(ours), stance(theirs)
 	if n != nil && p.Ours == nil && p.Theirs == nil {
 		asked, answered := &Stance{Text: clip(n.Offered)}, &Stance{Text: clip(n.Wanted)}
@@ -113,7 +160,11 @@ func (m *Manager) examine(e *entry, rule string, why error) *PostMortem {
 		}
 		p.Ours, p.Theirs = asked.orNil(), answered.orNil()
 	}
+	if p.Cause == CauseNoProposal && p.Initiator && len(theirs.Proposals) == 0 {
+		p.suites[0] = suiteOf(ours.Proposals)
+	}
 	if p.Cause == CauseNoProposal && len(ours.Proposals) > 0 && len(theirs.Proposals) > 0 {
+		p.suites = suitesOf(ours.Proposals, theirs.Proposals)
 		p.Differences = boundDifferences(Differences(ours.Proposals, theirs.Proposals))
 	}
 	var c *pki.CertificateError
@@ -122,6 +173,64 @@ func (m *Manager) examine(e *entry, rule string, why error) *PostMortem {
 	}
 	p.Change = change(p, n)
 	return p
+}
+
+// consider fills in what this host would have taken where no rule covers what
+// a peer asked for: what its rules for the peer are, in the mode that was asked
+// for, or else in the other, if that would have covered it.
+func (m *Manager) consider(e *entry, ours *Terms, theirs Terms) {
+	if ours.Mode != 0 || len(ours.Local)+len(ours.Remote) > 0 || theirs.Mode == 0 {
+		return
+	}
+	rules := func(transport bool) []ChildPolicy {
+		return m.cfg.Policies.Child(e.local, e.remote, theirs.Local, theirs.Remote, transport)
+	}
+	asked := theirs.Mode == ipsec.Transport
+	for _, c := range rules(!asked) {
+		if c.Mode != theirs.Mode && meet(c.Local, theirs.Local) && meet(c.Remote, theirs.Remote) {
+			*ours = Terms{Local: c.Local, Remote: c.Remote, Mode: c.Mode}
+			return
+		}
+	}
+	for _, c := range rules(asked) {
+		if c.Mode == theirs.Mode && len(ours.Local) < maxTS {
+			ours.Local, ours.Remote, ours.Mode = append(ours.Local, c.Local...), append(ours.Remote, c.Remote...), c.Mode
+		}
+	}
+}
+
+// meet reports whether some packets are of both selectors.
+func meet(a, b []ipsec.TrafficSelector) bool {
+	return slices.ContainsFunc(a, func(t ipsec.TrafficSelector) bool {
+		return slices.ContainsFunc(b, func(u ipsec.TrafficSelector) bool {
+			_, ok := t.Intersect(u)
+			return ok
+		})
+	})
+}
+
+// suitesOf returns the suites that proposals of both ends are, if that is what
+// differs.
+func suitesOf(ours, theirs []ipsec.Proposal) [2]string {
+	s := [2]string{suiteOf(ours), suiteOf(theirs)}
+	if s[0] == "" || s[1] == "" || s[0] == s[1] {
+		return [2]string{}
+	}
+	return s
+}
+
+// settingOf returns the setting that an error names; or an empty one.
+func settingOf(why error) string {
+	var a *AuthorizationError
+	switch {
+	case errors.As(why, &a):
+		return a.Setting
+	case errors.Is(why, errUnknownKey):
+		return settingRawKeys
+	case errors.Is(why, pki.ErrNoStatus):
+		return settingCRL
+	}
+	return ""
 }
 
 // over returns the terms that t says, and u where it says nothing.
@@ -179,8 +288,8 @@ func boundDifferences(ds []Difference) []Difference {
 	return ds
 }
 
-// logFailure writes a post-mortem into the log, in a few words and as a group
-// with all of it.
+// logFailure writes the gist of a post-mortem into the log. PostMortems has the
+// whole.
 func (m *Manager) logFailure(p *PostMortem) {
 	level, what := slog.LevelWarn, "IKE negotiation failed"
 	switch {
@@ -189,7 +298,8 @@ func (m *Manager) logFailure(p *PostMortem) {
 	case p.Cause == CauseFault:
 		level = slog.LevelError
 	}
-	m.cfg.Log.Log(context.Background(), level, what, "peer", p.Remote.Addr(), "rule", p.Rule, "cause", p.Cause, "error", p.Error, "post-mortem", p)
+	m.cfg.Log.Log(context.Background(), level, what, "cause", p.Cause, "error", cut(p.Error, maxLogged),
+		"step", p.Step, "peer", p.Remote.Addr(), "identity", p.Identity, "rule", p.Rule, "side", p.Change.Side, "setting", p.Change.Setting, "advice", p.Change.Text)
 }
 
 // refusedHere reports whether it was this host that did not believe the peer.
@@ -200,24 +310,27 @@ func refusedHere(p *PostMortem, why error) bool {
 		!p.Initiator && errors.Is(why, ErrAuthentication)
 }
 
-// LogValue writes the post-mortem as a group, with the keys of its JSON.
-func (p *PostMortem) LogValue() slog.Value {
-	attrs := []slog.Attr{
-		slog.Time("at", p.At), slog.Any("local", p.Local), slog.Any("remote", p.Remote), slog.Bool("initiator", p.Initiator),
-		slog.String("step", p.Step), slog.String("identity", p.Identity),
-		slog.Group("change", "side", p.Change.Side, "setting", p.Change.Setting, "text", p.Change.Text),
-		slog.String("evidence", p.Evidence.String()),
+// maxLogged bounds the error in a line of the log, in bytes.
+const maxLogged = 400
+
+// brief is an error without the terms of both ends, which a post-mortem has
+// beside it.
+func brief(why error) string {
+	if n, ok := why.(*NegotiationError); ok && n.Err != nil {
+		return n.Step + " with " + n.Peer + ": " + n.Err.Error()
 	}
-	for _, x := range []struct{ name, text string }{{"ours", p.Ours.String()}, {"theirs", p.Theirs.String()}, {"certificate", p.Certificate.String()}} {
-		if x.text != "" {
-			attrs = append(attrs, slog.String(x.name, x.text))
-		}
+	return why.Error()
+}
+
+// warnPPK tells of an IKE SA without a post-quantum preshared key where this
+// host has some for the peer.
+func (m *Manager) warnPPK(e *entry) {
+	if len(e.policy.PPKs) == 0 || e.info.PPK != "" {
+		return
 	}
-	if len(p.Differences) > 0 {
-		attrs = append(attrs, slog.Any("differences", p.Differences))
+	var ids []string
+	for _, k := range e.policy.PPKs {
+		ids = append(ids, k.ID)
 	}
-	if len(p.Messages) > 0 {
-		attrs = append(attrs, slog.Any("messages", p.Messages))
-	}
-	return slog.GroupValue(attrs...)
+	m.cfg.Log.Warn("no ppk in common with the peer: the IKE SA is without one", "peer", e.info.Remote, "identity", e.info.RemoteID, "ours", ids)
 }

@@ -77,7 +77,7 @@ func TestManagerPostMortem(t *testing.T) {
 		}), a: ike.CauseNoProposal, atB: ike.CauseNoProposal, step: "IKE_AUTH", change: "negotiate: methods", difference: "encryption"},
 		{name: "selectors", b: other(func(c *ike.ChildPolicy) { c.Local = []ipsec.TrafficSelector{host(addrC)} }),
 			a: ike.CauseSelectors, atB: ike.CauseSelectors, step: "IKE_AUTH", change: "filter-lists"},
-		{name: "wrong key", b: wrong, a: ike.CauseKeyMismatch, atB: ike.CauseKeyMismatch, step: "IKE_AUTH", change: "authentication"},
+		{name: "wrong key", b: wrong, a: ike.CauseRefusedByPeer, atB: ike.CauseKeyMismatch, step: "IKE_AUTH", change: "ipsecfw why"},
 		{name: "nobody there", nobody: true, a: ike.CauseNoAnswer, step: "IKE_SA_INIT", change: "UDP 500"},
 		{name: "ICMP comes back", nobody: true, icmp: true, a: ike.CauseUnreachable, step: "IKE_SA_INIT", change: "UDP 500"},
 		{name: "messages cannot leave", nobody: true, a: ike.CauseUnreachable, step: "IKE_SA_INIT", change: "route",
@@ -121,7 +121,7 @@ func TestManagerPostMortem(t *testing.T) {
 				if len(p.Messages) == 0 || p.Evidence.Sent == 0 {
 					t.Errorf("nothing of what was sent: %+v", p)
 				}
-				if n := strings.Count(log.String(), `"post-mortem"`); n != 1 {
+				if n := strings.Count(log.String(), `"advice"`); n != 1 {
 					t.Errorf("%d lines in the log, want 1:\n%s", n, log.String())
 				}
 				hidden(t, p, log.String())

@@ -36,18 +36,24 @@ func (g *PeerGroup) admits(p Proof) error {
 		return nil
 	}
 	w := whoIs(p)
-	refused := func(why string) error {
-		return &AuthorizationError{Peer: p.ID.String(), Group: g.Name, Why: clip(w.what) + " " + why}
+	refused := func(setting, why string) error {
+		return &AuthorizationError{
+			Peer: p.ID.String(), Group: g.Name, Why: clip(w.what) + " " + why + w.prints(), Setting: "peers: " + g.Name + setting,
+		}
 	}
 	if !g.has(w, w.names) {
-		return refused(fmt.Sprintf("is not of the peers %q", g.Name))
+		setting := ""
+		if len(g.Fingerprints) > 0 && len(g.Names)+len(g.Units)+len(g.DNs) == 0 {
+			setting = ": fingerprints"
+		}
+		return refused(setting, fmt.Sprintf("is not of the peers %q", g.Name))
 	}
 	if g.Except != nil && g.Except.has(w, w.all) {
 		why := fmt.Sprintf("is one of those whom the peers %q except", g.Name)
 		if g.Except.Name != "" {
 			why += fmt.Sprintf(", %q", g.Except.Name)
 		}
-		return refused(why)
+		return refused(": except", why)
 	}
 	return nil
 }
@@ -92,6 +98,17 @@ func whoIs(p Proof) whois {
 		w.all = w.names
 	}
 	return w
+}
+
+// prints says what fingerprints the peer has, in the words of the rule file.
+func (w whois) prints() string {
+	switch len(w.fingerprints) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("; its fingerprint is %s", w.fingerprints[0])
+	}
+	return fmt.Sprintf("; its fingerprint is %s, that of its key %s", w.fingerprints[0], w.fingerprints[1])
 }
 
 // has reports whether the group lists a peer in any of the ways, of its names

@@ -34,8 +34,18 @@ type PostMortem struct {
 	Since time.Time `json:"since"`
 	Times int       `json:"times"`
 
-	refused bool // by this host, as it did not believe the peer
+	// Standing is since when there is an SA with the peer all the same, of the
+	// kind that this failure was about; nil if there is none now.
+	Standing *time.Time `json:"sa-since,omitempty"`
+
+	refused bool      // by this host, as it did not believe the peer
+	whole   bool      // this host sends large messages in one piece
+	setting string    // that the error names; or empty
+	suites  [2]string // of this host and of the peer, if what they offer is that of one
 }
+
+// Over reports whether an SA has come about since the failure.
+func (p *PostMortem) Over() bool { return p.Standing != nil && p.Standing.After(p.At) }
 
 // Change is the one setting to change.
 type Change struct {
@@ -64,11 +74,13 @@ type Validity struct {
 
 // Evidence is what was seen on the way.
 type Evidence struct {
-	Ports    []uint16 `json:"ports,omitempty"` // of the peer that were written to
-	Sent     int      `json:"sent"`            // messages, repetitions included
-	Received int      `json:"received"`        // datagrams that made sense
-	Answered bool     `json:"answered"`        // something came in answer to IKE_SA_INIT
-	// Request is the last request of this host, if it was not answered.
+	Ports    []uint16 `json:"ports,omitempty"`    // of the peer that were written to
+	Sent     int      `json:"sent"`               // messages, repetitions included
+	Received int      `json:"received"`           // datagrams that made sense
+	Rejected int      `json:"rejected,omitempty"` // datagrams that came for the IKE SA and did not do; anybody can make them
+	Answered bool     `json:"answered"`           // something came in answer to IKE_SA_INIT
+	// Request is the last request of this host, if time has shown that it was
+	// not answered, or by nothing that would do.
 	Request *Unanswered `json:"unanswered-request,omitempty"`
 	ICMP    []string    `json:"icmp,omitempty"`       // errors that came back; anybody can make them
 	Failure string      `json:"send-error,omitempty"` // why a message did not leave this host
@@ -94,6 +106,12 @@ func (p *PostMortem) String() string {
 	began := "the peer began"
 	if p.Initiator {
 		began = "this host began"
+	}
+	switch {
+	case p.Over():
+		fmt.Fprintf(&b, "there is an SA with %s since %s; the last failure before it was:\n", p.Remote.Addr(), p.Standing.Format(time.RFC3339))
+	case p.Standing != nil:
+		fmt.Fprintf(&b, "there is an SA with %s since %s; later this failed:\n", p.Remote.Addr(), p.Standing.Format(time.RFC3339))
 	}
 	fmt.Fprintf(&b, "%s: no SA with %s (%s)\n", p.At.Format(time.RFC3339), p.Remote.Addr(), began)
 	line("cause", string(p.Cause))
@@ -178,11 +196,17 @@ func (e Evidence) String() string {
 		ports = append(ports, fmt.Sprint(p))
 	}
 	parts := []string{fmt.Sprintf("%d messages sent, %d received", e.Sent, e.Received)}
+	if e.Rejected > 0 {
+		parts = append(parts, fmt.Sprintf("%d more came that did not do", e.Rejected))
+	}
 	if len(ports) > 0 {
 		parts = append(parts, "to the ports "+strings.Join(ports, " and "))
 	}
 	if r := e.Request; r != nil {
 		s := fmt.Sprintf("no answer to %s of %d bytes", r.Exchange, r.Bytes)
+		if e.Rejected > 0 {
+			s = fmt.Sprintf("no answer that did to %s of %d bytes", r.Exchange, r.Bytes)
+		}
 		if r.Fragments > 0 {
 			s += fmt.Sprintf(" in %d fragments", r.Fragments)
 		}

@@ -2,6 +2,8 @@ package ike
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -17,17 +19,42 @@ func sideName(s Side) string { return [...]string{sideEither, sideThis, sidePeer
 // settings are the keys of the rule file by which the causes are mended.
 var settings = map[Cause]string{
 	CauseNoProposal:        "key-exchange: proposals",
-	CauseSelectors:         "filter-lists: from, to, protocol and ports",
-	CauseMode:              "negotiate: mode",
-	CauseIdentity:          "rules: peer-id, peers",
+	CauseSelectors:         "filter-lists",
+	CauseMode:              settingMode,
+	CauseIdentity:          "rules: peer-id",
 	CauseUnknownAuthority:  "authentication: certificate: authority",
 	CauseRevocationUnknown: "authentication: certificate: revocation",
 	CauseCertificate:       "authentication: certificate",
 	CauseKeyMismatch:       "authentication",
+	CauseRefusedByPeer:     "authentication",
 	CauseAuthMethod:        "authentication",
 	CausePPK:               "key-exchange: ppk",
 	CauseNoRule:            "rules",
 	CauseFull:              "key-exchange: children",
+	CauseNoAnswerLarge:     settingFragmentation,
+}
+
+// Settings that more than the cause decides on.
+const (
+	settingSuite         = "key-exchange: suite"
+	settingFragmentation = "key-exchange: fragmentation: true"
+	settingMode          = "filter-actions: …: negotiate: mode"
+	settingMethods       = "filter-actions: …: negotiate: methods"
+	settingPFS           = "filter-actions: …: negotiate: pfs"
+	settingESN           = "filter-actions: …: negotiate: esn"
+	settingRawKeys       = "authentication: raw-key: peers"
+	settingCRL           = "authentication: certificate: crl"
+)
+
+// Settings returns all settings of the rule file that a Change may name. Keys
+// stand after those in which they lie, with a colon between; "…" is for any
+// name. Those of a rule begin with "rules", or with a key of it.
+func Settings() []string {
+	out := slices.Collect(maps.Values(settings))
+	out = append(out, settingSuite, settingMethods, settingPFS, settingESN, settingRawKeys, settingCRL,
+		"peers: …", "peers: …: except", "peers: …: fingerprints")
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // childSteps are the exchanges that are about Child SAs alone.
@@ -37,11 +64,18 @@ const childStep = "CREATE_CHILD_SA"
 // was there, or else what the cause alone tells.
 func change(p *PostMortem, n *NegotiationError) Change {
 	c := Change{Side: sideEither, Setting: settings[p.Cause]}
-	if p.Cause == CauseNoProposal && p.aboutChild() {
-		c.Setting = "negotiate: methods, pfs, esn"
+	switch {
+	case p.setting != "":
+		c.Setting = p.setting
+	case p.Cause == CauseNoProposal && p.suites != [2]string{}:
+		c.Setting = settingSuite
+	case p.Cause == CauseNoProposal && p.aboutChild():
+		c.Setting = p.childSetting()
+	case p.lostOnTheWay():
+		c.Setting = settingFragmentation
 	}
 	c.Side, c.Text = advice(p)
-	if n != nil && n.Hint != "" {
+	if n != nil && n.Hint != "" && c.Setting != settingSuite {
 		c.Side, c.Text = sideName(n.Side), clip(n.Hint)
 	}
 	return c
@@ -57,6 +91,48 @@ func (p *PostMortem) aboutChild() bool {
 	return p.Step == childStep
 }
 
+// forChild reports whether a failure was about a Child SA, and the IKE SA
+// might stand all the same.
+func (p *PostMortem) forChild() bool {
+	switch p.Cause {
+	case CauseSelectors, CauseMode, CauseFull, CausePolicyChanged:
+		return true
+	case CauseNoProposal:
+		return p.aboutChild()
+	}
+	return p.Step == childStep
+}
+
+// childSetting is the one by which proposals for Child SAs are mended.
+func (p *PostMortem) childSetting() string {
+	if len(p.Differences) > 0 {
+		switch t := p.Differences[0].Types[0].Type; {
+		case t == "esn":
+			return settingESN
+		case strings.Contains(t, "key-exchange"):
+			return settingPFS
+		}
+	}
+	return settingMethods
+}
+
+// lostOnTheWay reports whether a peer that began went silent where messages
+// grow large.
+func (p *PostMortem) lostOnTheWay() bool {
+	return p.Cause == CauseNoAnswer && !p.Initiator && p.Step == authStep
+}
+
+// authStep is the exchange of which a responder waits for the request.
+const authStep = "IKE_AUTH"
+
+// cutting is how to have large messages arrive.
+func (p *PostMortem) cutting() (side, text string) {
+	if p.whole {
+		return sideThis, "cut messages (IKE fragmentation), which is off here; or let IP fragments and large UDP packets pass on the way"
+	}
+	return sideEither, "let IP fragments and large UDP packets pass on the way, or have both ends cut messages (IKE fragmentation)"
+}
+
 // advice is what a cause alone, and the evidence, tell to do.
 func advice(p *PostMortem) (side, text string) {
 	switch p.Cause {
@@ -67,6 +143,14 @@ func advice(p *PostMortem) (side, text string) {
 	case CauseMode:
 		return sideEither, "make both ends want the same mode, transport or tunnel"
 	case CauseIdentity:
+		switch p.setting {
+		case "", settings[CauseIdentity]:
+		default:
+			if strings.HasSuffix(p.setting, ": except") {
+				return sideThis, "take the peer off the exceptions, if it may have the SA after all"
+			}
+			return sideThis, "list what the error says of the peer, if it may have the SA"
+		}
 		if p.Identity != "" {
 			return sideThis, fmt.Sprintf("name %s, if that is the peer", p.Identity)
 		}
@@ -80,11 +164,19 @@ func advice(p *PostMortem) (side, text string) {
 	case CauseRevoked:
 		return sidePeer, "get a new certificate: its authority has revoked this one"
 	case CauseRevocationUnknown:
+		if p.setting == settingCRL {
+			return sideThis, "put the authority's CRL into a file, as the certificate does not say where it is; or ask for less than strict"
+		}
 		return sideThis, "let this host reach the authority's CRL or OCSP responder, or ask for less than strict"
 	case CauseCertificate:
 		return sidePeer, "get a certificate that is fit for IKE"
 	case CauseKeyMismatch:
+		if p.setting == settingRawKeys {
+			return sideThis, "put the peer's public key into the file, if the fingerprint that the error names is that of its key"
+		}
 		return sideEither, "give both ends the same preshared key, or certificates of authorities that the other trusts"
+	case CauseRefusedByPeer:
+		return sidePeer, `see "ipsecfw why" there: compare its peer-id with the own-id of this host, the keys, and the authorities that it believes`
 	case CauseAuthMethod:
 		return sideEither, "make both ends accept one way to authenticate"
 	case CausePPK:
@@ -95,12 +187,16 @@ func advice(p *PostMortem) (side, text string) {
 		}
 		return sidePeer, "start IKE there, and let UDP 500 and 4500 in on the way"
 	case CauseNoAnswer:
+		if p.lostOnTheWay() {
+			side, text := p.cutting()
+			return side, "the peer began and sent nothing more that arrived, as when large messages, with certificates, get lost: " + text
+		}
 		if p.Evidence.Answered {
 			return sideEither, "see whether the peer still runs, and what its log says"
 		}
 		return sidePeer, "start IKE there, and let UDP 500 and 4500 in on the way"
 	case CauseNoAnswerLarge:
-		return sideEither, "let IP fragments and large UDP packets pass on the way, or have both ends cut messages (IKE fragmentation)"
+		return p.cutting()
 	case CauseNAT:
 		return sidePeer, "let UDP 4500 in, to which both ends move because of the NAT; UDP 500 is open"
 	case CauseRefused:
@@ -121,6 +217,12 @@ func advice(p *PostMortem) (side, text string) {
 
 // proposalAdvice names the algorithms that are missing.
 func proposalAdvice(p *PostMortem) (side, text string) {
+	switch ours, theirs := p.suites[0], p.suites[1]; {
+	case ours != "" && theirs != "":
+		return sideEither, fmt.Sprintf("give both ends the same suite: this host has %s, the peer %s", ours, theirs)
+	case ours != "":
+		return sideEither, fmt.Sprintf("give both ends the same suite: this host has %s", ours)
+	}
 	if len(p.Differences) == 0 {
 		return sidePeer, "accept one of what this host offers; what the peer would take stands in its log"
 	}

@@ -28,6 +28,7 @@ func TestCauseOf(t *testing.T) {
 		{"no IKE", ErrNoIKE, CauseNoAnswer},
 		{"wrong key", fmt.Errorf("%w: %w", ErrAuthentication, ErrWrongKey), CauseKeyMismatch},
 		{"no method", fmt.Errorf("%w: %w", ErrAuthentication, ErrNoMethod), CauseAuthMethod},
+		{"refused by the peer", fmt.Errorf("%w: this host is a", ErrRefusedByPeer), CauseRefusedByPeer},
 		{"refused without a reason", fmt.Errorf("%w: they say", ErrAuthentication), CauseKeyMismatch},
 		{"PPK", ErrPPK, CausePPK},
 		{"not authorised", &AuthorizationError{Why: "not in the group"}, CauseIdentity},
@@ -52,7 +53,7 @@ func TestCauseOf(t *testing.T) {
 func TestAdvice(t *testing.T) {
 	causes := []Cause{
 		CauseNoProposal, CauseSelectors, CauseMode, CauseIdentity, CauseExpired, CauseNotYetValid, CauseUnknownAuthority, CauseRevoked,
-		CauseRevocationUnknown, CauseCertificate, CauseKeyMismatch, CauseAuthMethod, CausePPK, CauseNoAnswer, CauseNoAnswerLarge,
+		CauseRevocationUnknown, CauseCertificate, CauseKeyMismatch, CauseRefusedByPeer, CauseAuthMethod, CausePPK, CauseNoAnswer, CauseNoAnswerLarge,
 		CauseNAT, CauseRefused, CausePolicyChanged, CauseFull, CauseBusy, CauseNoRule, CauseClosed, CauseFault,
 	}
 	seen := map[string]Cause{}
@@ -64,7 +65,7 @@ func TestAdvice(t *testing.T) {
 		seen[got.Text] = c
 	}
 	said := change(&PostMortem{Cause: CauseIdentity}, &NegotiationError{Hint: "name it", Side: PeerSide})
-	if said != (Change{Side: "peer", Setting: "rules: peer-id, peers", Text: "name it"}) {
+	if said != (Change{Side: "peer", Setting: "rules: peer-id", Text: "name it"}) {
 		t.Errorf("what the machine says is lost: %+v", said)
 	}
 }

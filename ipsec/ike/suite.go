@@ -48,6 +48,29 @@ func Suite(name string) (ike, esp []ipsec.Proposal, ok bool) {
 	return suiteProposals(ipsec.ProtoIKE, suites[i].ike()), suiteProposals(ipsec.ProtoESP, suites[i].esp()), true
 }
 
+// suiteOf returns the name of the suite that proposals for IKE or ESP are, in
+// whatever order, or an empty one.
+func suiteOf(ps []ipsec.Proposal) string {
+	i := slices.IndexFunc(suites, func(s suite) bool {
+		ike, esp, _ := Suite(s.name)
+		return sameSet(ps, ike) || sameSet(WithoutGroups(ps), WithoutGroups(esp))
+	})
+	if i < 0 {
+		return ""
+	}
+	return suites[i].name
+}
+
+// sameSet reports whether two lists hold the same proposals.
+func sameSet(a, b []ipsec.Proposal) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(p ipsec.Proposal) bool {
+		return !slices.ContainsFunc(b, func(q ipsec.Proposal) bool {
+			return p.Protocol == q.Protocol && len(p.Transforms) == len(q.Transforms) &&
+				!slices.ContainsFunc(p.Transforms, func(t ipsec.Transform) bool { return !slices.Contains(q.Transforms, t) })
+		})
+	})
+}
+
 // DefaultProposals returns what is offered and accepted for an IKE SA when
 // the policy names nothing: those of the suite "default" (RFC 8247).
 func DefaultProposals() []ipsec.Proposal {

@@ -111,6 +111,10 @@ func (v *Verifier) checkChain(ctx context.Context, chain []*x509.Certificate, cr
 	return level, nil
 }
 
+// ErrNoStatus says that a certificate does not tell where its revocation could
+// be learnt, so that a CRL has to be there already.
+var ErrNoStatus = errors.New("it names neither a CRL nor an OCSP responder")
+
 // question is about the revocation of one certificate.
 type question struct {
 	cert, issuer *x509.Certificate
@@ -178,7 +182,7 @@ func (q question) askOthers(ctx context.Context, f Fetcher, soFar error) finding
 	if err := errors.Join(why...); err != nil {
 		return finding{why: inOneLine(why)}
 	}
-	return finding{why: errors.New("it names neither a CRL nor an OCSP responder")}
+	return finding{why: ErrNoStatus}
 }
 
 // inOneLine joins errors of which some may be nil.

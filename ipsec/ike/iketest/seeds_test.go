@@ -138,7 +138,7 @@ func TestSeedsCover(t *testing.T) {
 	}
 	for _, what := range []string{
 		"IKE_SA_INIT", "IKE_AUTH", "IKE_INTERMEDIATE", "CREATE_CHILD_SA", "INFORMATIONAL", "IKE_FOLLOWUP_KE",
-		"mlkem768", "AUTH(shared key)", "AUTH(digital signature)", "fragments)", "(again)",
+		"mlkem768", "AUTH(preshared key)", "AUTH(digital signature)", "fragments)", "(again)",
 		"N(COOKIE)", "N(INVALID_KE_PAYLOAD", "N(INITIAL_CONTACT)", "N(USE_TRANSPORT_MODE)", "N(SET_WINDOW_SIZE",
 		"N(REKEY_SA", "N(TEMPORARY_FAILURE)", "N(CHILD_SA_NOT_FOUND", "N(NO_ADDITIONAL_SAS)", "N(AUTH_LIFETIME",
 		"N(USE_PPK)", "N(PPK_IDENTITY)", "N(CHILDLESS_IKEV2_SUPPORTED)", "N(INVALID_IKE_SPI)", "N(INVALID_SPI)", "D(ESP", "D(IKE)",

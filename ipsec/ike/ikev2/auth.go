@@ -190,7 +190,7 @@ func (s *SA) refusedAuth(t *authenticate, ps []wire.Payload) error {
 	case !ok:
 		return fmt.Errorf("%w: the answer has no AUTH payload", ike.ErrAuthentication)
 	case n.Kind == wire.AuthenticationFailed:
-		return fmt.Errorf("%w: %w: the peer did not accept %s as %s", ike.ErrAuthentication, errTheirs, s.peer.LocalID, t.method)
+		return fmt.Errorf("%w: %w: this host said that it is %s, and proved it by %s", ike.ErrRefusedByPeer, errTheirs, s.peer.LocalID, t.method)
 	}
 	return fmt.Errorf("%w: %w: %s", ike.ErrRefused, errTheirs, n.Kind)
 }
@@ -245,15 +245,21 @@ func (s *SA) authFailure(why error) error {
 	case errors.Is(why, errOurs):
 		e.Hint, e.Side = `give the rule an "authentication" by which this host can prove who it is`, ike.ThisSide
 	case errors.Is(why, errTheirs):
-		e.Hint, e.Side = `see the peer's log for why; both ends need one "authentication" in common, with the same key or a common authority`, ike.PeerSide
+		e.Hint, e.Side = s.hintRefused(), ike.PeerSide
 		if s.start.ppk.keys != nil {
 			e.Hint += `, and the same "ppk"`
 		}
 	case errors.Is(why, ike.ErrWrongKey) && s.start.ppk.keys != nil:
 		// The proof depends on both, and does not tell which of them differs.
+		e.Err = fmt.Errorf("%w: the key of the authentication, or what the ppk %q holds, differs", why, s.start.ppk.id)
 		e.Hint = `give both ends the same key of their "authentication", and the same "ppk"`
 	}
 	return e
+}
+
+// hintRefused says where it stands why the peer does not believe this host.
+func (s *SA) hintRefused() string {
+	return fmt.Sprintf(`see "ipsecfw why" there, or the peer's log: it has to take the name of this host, %s ("peer-id", "peers"), and both ends need the same key, or authorities that issued the other's certificate`, s.peer.LocalID)
 }
 
 // party is one end's part in what AUTH payloads prove, a copy for a Work.

@@ -168,8 +168,8 @@ func (s *SA) answerInformational(q *query) error {
 	if _, failed := wire.FindNotify(ps, wire.AuthenticationFailed); failed && ses == s.cur {
 		s.die(&ike.NegotiationError{
 			Step: wire.IKEAuth.String(), Peer: s.remote.String(), Identity: s.peer.RemoteID,
-			Err:  fmt.Errorf("%w: the peer does not believe %s", ike.ErrAuthentication, s.peer.LocalID),
-			Hint: "make the peer trust our key or certificate", Side: ike.PeerSide,
+			Err:  fmt.Errorf("%w: this host said that it is %s", ike.ErrRefusedByPeer, s.peer.LocalID),
+			Hint: s.hintRefused(), Side: ike.PeerSide,
 		})
 	}
 	return nil

@@ -256,7 +256,7 @@ func (s *SA) die(why error) {
 	waiting := s.waiting()
 	s.transition(Closed)
 	s.release(why.Error())
-	if !established || len(waiting) > 0 {
+	if !established || len(waiting) > 0 || errors.Is(why, ike.ErrRefusedByPeer) {
 		f := ike.Failed{Whole: true, Why: why}
 		if len(waiting) > 0 {
 			f.Policy = waiting[0]

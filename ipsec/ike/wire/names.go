@@ -194,7 +194,7 @@ func (e CertEncoding) String() string {
 
 var authNames = map[AuthMethod]string{
 	AuthRSA:              "RSA with SHA-1",
-	AuthPSK:              "shared key",
+	AuthPSK:              "preshared key",
 	AuthECDSA256:         "ECDSA P-256",
 	AuthECDSA384:         "ECDSA P-384",
 	AuthECDSA521:         "ECDSA P-521",
