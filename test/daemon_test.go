@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -123,11 +124,21 @@ func (d *daemon) clearLog() error { return os.Truncate(d.path("log"), 0) }
 
 var trouble = regexp.MustCompile(`(?m)^.*(level=WARN|level=ERROR|DATA RACE|^panic:).*$`)
 
-// untroubled fails the test if the daemon has warned of anything.
-func (d *daemon) untroubled(t *testing.T) {
+// untroubled fails the test if the daemon has warned of anything but what is
+// expected, or not of that.
+func (d *daemon) untroubled(t *testing.T, expected ...string) {
 	t.Helper()
-	if lines := trouble.FindAll(d.log(t), 5); lines != nil {
-		t.Errorf("the daemon in %s logged:\n%s", d.host.Name, bytes.Join(lines, []byte("\n")))
+	log := d.log(t)
+	lines := trouble.FindAll(log, -1)
+	for _, e := range expected {
+		known := func(line []byte) bool { return bytes.Contains(line, []byte(e)) }
+		if !slices.ContainsFunc(lines, known) {
+			t.Errorf("the daemon in %s did not warn: %s\n%s", d.host.Name, e, log)
+		}
+		lines = slices.DeleteFunc(lines, known)
+	}
+	if len(lines) > 0 {
+		t.Errorf("the daemon in %s logged:\n%s", d.host.Name, bytes.Join(lines[:min(5, len(lines))], []byte("\n")))
 	}
 }
 

@@ -60,11 +60,14 @@ func TestPPK(t *testing.T) {
 					}
 					return
 				}
-				p.works(t, initiator)
-				want := ""
-				if tt.used {
+				want, warnings := "", []string(nil)
+				switch {
+				case tt.used:
 					want = "winter"
+				case tt.ours != "":
+					warnings = []string{"no ppk in common with the peer"}
 				}
+				p.works(t, initiator, warnings...)
 				if list := p.d.ikeSAs(t); len(list) != 1 || list[0].PPK != want {
 					t.Errorf("the IKE SAs are %+v; want one with the PPK %q", list, want)
 				}
