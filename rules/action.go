@@ -17,6 +17,7 @@ type Action struct {
 	Reject    bool      // with filter.Block: tell the sender
 	Negotiate Negotiate // with filter.Negotiate
 	Position  Position
+	places    map[string]Position
 }
 
 // Negotiate is how an action protects what its filters match.
@@ -126,7 +127,7 @@ var blockKeys = table[Action]{
 
 // readAction reads what one action does: one of three keys.
 func (r *reader) readAction(f field) Action {
-	w := written{Action: Action{Name: f.key, Position: f.at}}
+	w := written{Action: Action{Name: f.key, Position: f.at, places: f.value.places()}}
 	what := fmt.Sprintf("filter action %q", f.key)
 	before := len(r.list)
 	if !actionKeys.read(r, f.value, what, &w) {

@@ -87,33 +87,37 @@ func (r Revocation) String() string { return revocationWords[r] }
 
 // NamedFile is a file that a rule names.
 type NamedFile struct {
-	Path   string // as it is written
-	Secret bool   // only the owner is to read it
+	Path     string // as it is written
+	Secret   bool   // only the owner is to read it
+	Key      string // its name in Places, below what names it: "certificate/own/0"
+	Position string // of Key, as in "payroll.yaml:22:5"; empty if only the rule's is known
 }
 
 // Files returns the files that a way to authenticate names.
 func (a Authentication) Files() []NamedFile {
 	var out []NamedFile
-	add := func(secret bool, paths ...string) {
-		for _, p := range paths {
+	add := func(secret bool, key string, paths ...string) {
+		for i, p := range paths {
 			if p != "" {
-				out = append(out, NamedFile{p, secret})
+				out = append(out, NamedFile{Path: p, Secret: secret, Key: fmt.Sprintf("%s/%d", key, i)})
 			}
 		}
 	}
 	if c := a.Certificate; c != nil {
-		add(false, c.Authorities...)
-		add(false, c.Intermediates...)
-		add(false, c.Own)
-		add(true, c.Key, c.PKCS12, c.PasswordFile)
-		add(false, c.CRLs...)
+		add(false, "certificate/authority", c.Authorities...)
+		add(false, "certificate/intermediates", c.Intermediates...)
+		add(false, "certificate/own", c.Own)
+		add(true, "certificate/key", c.Key)
+		add(true, "certificate/pkcs12", c.PKCS12)
+		add(true, "certificate/password-file", c.PasswordFile)
+		add(false, "certificate/crl", c.CRLs...)
 	}
 	if k := a.RawKey; k != nil {
-		add(true, k.Key)
-		add(false, k.Peers...)
+		add(true, "raw-key/key", k.Key)
+		add(false, "raw-key/peers", k.Peers...)
 	}
 	if k := a.PresharedKey; k != nil {
-		add(true, k.File)
+		add(true, "preshared-key/file", k.File)
 	}
 	return out
 }

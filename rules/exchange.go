@@ -47,10 +47,14 @@ func (x Exchange) over(y Exchange) Exchange {
 func (x *Exchange) Files() []NamedFile {
 	out := make([]NamedFile, len(x.PPKs))
 	for i, k := range x.PPKs {
-		out[i] = NamedFile{k.File, true}
+		out[i] = NamedFile{Path: k.File, Secret: true, Key: PPKFile(i)}
 	}
 	return out
 }
+
+// PPKFile returns the name in Places of the file of a post-quantum preshared
+// key, below that of the key exchange.
+func PPKFile(i int) string { return fmt.Sprintf("ppk/%d/file", i) }
 
 // said reports whether anything is.
 func (x *Exchange) said() bool {

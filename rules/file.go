@@ -60,6 +60,7 @@ type Rule struct {
 	Forward        bool                // for what the host forwards, and not its own packets
 	Enabled        bool
 	Position       Position
+	places         map[string]Position // of a rule that authenticates
 }
 
 // What a file means that does not say.

@@ -113,7 +113,8 @@ func (f *File) used(do func(s Side)) {
 	}
 }
 
-// Warning is something in a rule file that works, but has no effect.
+// Warning is something in a rule file that works, but has no effect, or hardly the
+// one that is meant.
 type Warning struct {
 	Position string // as in "payroll.yaml:9:3"
 	Text     string // what it is
@@ -138,14 +139,10 @@ func (f *File) Unused() []Warning {
 			sets[s.Name] = true
 		}
 	})
-	type found struct {
-		Position
-		text, hint string
-	}
-	var out []found
+	var out doubts
 	warn := func(used map[string]bool, name, what, by string, at Position) {
 		if !used[name] {
-			out = append(out, found{at, fmt.Sprintf("no %s uses the %s %q", by, what, name), fmt.Sprintf("remove it, or write %s that uses it", article(by))})
+			out = append(out, doubt{at, fmt.Sprintf("no %s uses the %s %q", by, what, name), fmt.Sprintf("remove it, or write %s that uses it", article(by))})
 		}
 	}
 	for _, x := range f.Sets {
@@ -160,11 +157,5 @@ func (f *File) Unused() []Warning {
 	for _, x := range f.Actions {
 		warn(actions, x.Name, "filter action", "enabled rule", x.Position)
 	}
-	slices.SortStableFunc(out, func(a, b found) int { return a.Position.compare(b.Position) })
-	at := placeIn(f.Path)
-	warnings := make([]Warning, len(out))
-	for i, x := range out {
-		warnings[i] = Warning{at.at(x.Position), x.text, x.hint}
-	}
-	return warnings
+	return out.warnings(f.Path)
 }

@@ -18,6 +18,7 @@ type KeyExchange struct {
 	MasterKeyPFS  bool          // each Child SA has an IKE SA of its own
 	Versions      []int         // of IKE, the preferred first
 	Position      Position      // zero where the file says nothing of it
+	places        map[string]Position
 }
 
 func defaultKeyExchange() KeyExchange {
@@ -66,7 +67,7 @@ func keyExchange[T any](of func(*T) *KeyExchange) value[T] {
 	return value[T]{
 		read: func(r *reader, n *node, k keyed, into *T) {
 			x := of(into)
-			x.Position = n.at
+			x.Position, x.places = n.at, n.places()
 			keyExchangeKeys.read(r, n, quoted(k.name), x)
 			if x.MasterKeyPFS && x.Children > 1 {
 				r.report(n.get("children").at, fmt.Sprintf("%q allows an IKE SA one SA, and %q allows %d", "master-key-pfs", "children", x.Children), "remove one of the two")

@@ -80,7 +80,16 @@ func erase(v reflect.Value) {
 
 // withoutPositions returns f as it would be on no line. It changes f.
 func withoutPositions(f *File) *File {
-	f.Path = ""
+	f.Path, f.KeyExchange.places = "", nil
+	for i := range f.Rules {
+		f.Rules[i].places = nil
+	}
+	for i := range f.Actions {
+		f.Actions[i].places = nil
+	}
+	if f.Response != nil {
+		f.Response.places = nil
+	}
 	erase(reflect.ValueOf(f))
 	return f
 }

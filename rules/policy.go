@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -84,6 +86,7 @@ type Negotiation struct {
 	PeerID   string           // empty for any that authenticates
 	Peers    *PeerGroup       // whom to authorise; nil for whoever authenticates
 	Position string           // where the rule stands, as in "payroll.yaml:22:5"
+	Places   Places           // of what the rule says
 }
 
 // Lifetime is how long an SA lives: until the first limit is reached.
@@ -143,6 +146,7 @@ func (f *File) negotiation(names *names, rule *Rule, n *Negotiate) Negotiation {
 		OwnID:    rule.OwnID,
 		PeerID:   rule.PeerID,
 		Position: placeIn(f.Path).at(rule.Position),
+		Places:   Places{f.Path, rule.places},
 	}
 	if x := n.AllowUnsecured; x != nil {
 		out.AllowUnsecured, out.FallbackAfter, out.SoftLifetime = true, x.After, x.For
@@ -166,22 +170,37 @@ func (n *Negotiation) Weak() []ipsec.Transform {
 	return weak(slices.Concat(n.IKE, n.Proposals))
 }
 
-// Files returns the files that a rule names, each once. Those of the file's
-// key exchange are not among them.
+// At returns where a value of the rule stands, by its name in Places; where that
+// is not known, as the rule does not write it, where the rule does.
+func (n *Negotiation) At(name string) string { return cmp.Or(n.Places.At(name), n.Position) }
+
+// Files returns the files that a rule names, each once, with the place of the
+// key that makes it secret if one does. Those of the file's key exchange are not
+// among them.
 func (n *Negotiation) Files() []NamedFile {
 	var out []NamedFile
-	add := func(f NamedFile) {
-		if !slices.ContainsFunc(out, func(o NamedFile) bool { return o.Path == f.Path }) {
+	add := func(f NamedFile, within string) {
+		f.Position = n.At(within + f.Key)
+		switch i := slices.IndexFunc(out, func(o NamedFile) bool { return o.Path == f.Path }); {
+		case i < 0:
 			out = append(out, f)
+		case f.Secret && !out[i].Secret:
+			out[i] = f
 		}
 	}
-	for _, a := range n.Auth {
+	for i, a := range n.Auth {
 		for _, f := range a.Files() {
-			add(f)
+			add(f, fmt.Sprintf("authentication/%d/", i))
 		}
 	}
 	for _, f := range n.Exchange.Files() {
-		add(f)
+		add(f, "key-exchange/")
 	}
 	return out
+}
+
+// KeyExchangeAt returns where a value of the file's key exchange stands, by its
+// name in Places.
+func (f *File) KeyExchangeAt(name string) string {
+	return cmp.Or(Places{f.Path, f.KeyExchange.places}.At(name), placeIn(f.Path).at(f.KeyExchange.Position))
 }

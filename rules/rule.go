@@ -105,6 +105,9 @@ func (r *reader) readRules(n *node, k keyed) []Rule {
 		default:
 			first[x.Name] = at.at
 		}
+		if x.Authentication != nil {
+			x.places = v.places()
+		}
 		out = append(out, x)
 		r.rules = append(r.rules, v)
 	})
@@ -120,7 +123,7 @@ var responseKeys = append(table[Rule]{
 func response[T any](of func(*T) **Rule) value[T] {
 	return value[T]{
 		read: func(r *reader, n *node, k keyed, into *T) {
-			x := &Rule{Name: DefaultResponseRule, Enabled: true, Position: n.at}
+			x := &Rule{Name: DefaultResponseRule, Enabled: true, Position: n.at, places: n.places()}
 			if responseKeys.read(r, n, quoted(k.name), x) {
 				*of(into) = x
 			}

@@ -201,6 +201,9 @@ func TestRevocation(t *testing.T) {
 				} else {
 					p.fails(t, initiator, tt.cause, tt.side)
 				}
+				if told := p.d.says(t, unchecked, "peer="+workstation4); told != (tt.works && tt.missing) {
+					t.Errorf("that nobody could say whether it was revoked is told: %v", told)
+				}
 				if asked := p.bureau.asks(path) > before; asked != (tt.level != "off") {
 					t.Errorf("%s was asked for: %v", path, asked)
 				}

@@ -124,6 +124,9 @@ func (d *daemon) clearLog() error { return os.Truncate(d.path("log"), 0) }
 
 var trouble = regexp.MustCompile(`(?m)^.*(level=WARN|level=ERROR|DATA RACE|^panic:).*$`)
 
+// unchecked is what is said of a peer whose revocation nobody tells who should.
+const unchecked = "audit: a peer is believed whose certificates may have been revoked"
+
 // untroubled fails the test if the daemon has warned of anything but what is
 // expected, or not of that.
 func (d *daemon) untroubled(t *testing.T, expected ...string) {

@@ -78,7 +78,7 @@ func TestApplyWarns(t *testing.T) {
 	file := filepath.Join(dir, "payroll.yaml")
 	chmod(t, dir, "psk", 0o604)
 	e := &fakeEngine{applies: api.Applied{Warnings: []string{"payroll.yaml:5:3: warning: nothing uses it"}}}
-	want := file + ":22:5: rule \"staff\": everybody on this host can read the secret in " + filepath.Join(dir, "psk") + ": chmod 600 " + filepath.Join(dir, "psk") +
+	want := file + ":23:112: rule \"staff\": everybody on this host can read the secret in " + filepath.Join(dir, "psk") + ": chmod 600 " + filepath.Join(dir, "psk") +
 		"\npayroll.yaml:5:3: warning: nothing uses it\n"
 	if code, _, stderr := ipsecfw(t, "--socket", serveEngine(t, e), "apply", file); code != exitGood || stderr != want {
 		t.Errorf("exit code %d, errors %q, want %q", code, stderr, want)
@@ -127,7 +127,7 @@ func TestCheckVerifies(t *testing.T) {
 	for _, tt := range []struct{ name, old, by, want string }{
 		{"a contradiction", "action: block}", "action: block}\n  - {name: all, filter-list: everything, action: permit}", "FILE:12:7: filter 1 of list \"everything\" of rule \"rest\" and "},
 		{"an assertion", "rules:", "assert: [{from: any, to: me, protocol: tcp, to-port: 8443, always: secured}]\n\nrules:", "FILE:20:10: the assertion always secured does not hold: "},
-		{"the key of the default response", "rules:", "default-response: {action: protect, authentication: [{preshared-key: {file: none}}]}\n\nrules:", "FILE:20:19: rule \"default-response\": open DIR/none: "},
+		{"the key of the default response", "rules:", "default-response: {action: protect, authentication: [{preshared-key: {file: none}}]}\n\nrules:", "FILE:20:77: rule \"default-response\": open DIR/none: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := payrollDir(t)

@@ -173,14 +173,14 @@ func saTable(sas []api.SA) table {
 }
 
 func peerTable(peers []api.Peer) table {
-	t := table{{"VERSION", "LOCAL", "REMOTE", "ROLE", "LOCAL-ID", "REMOTE-ID", "AUTHENTICATION", "PROPOSAL", "PPK", "FRAGMENTATION", "NAT", "CHILDREN", "AGE", "SPI-I", "SPI-R"}}
+	t := table{{"VERSION", "LOCAL", "REMOTE", "ROLE", "LOCAL-ID", "REMOTE-ID", "AUTHENTICATION", "REVOCATION", "PROPOSAL", "PPK", "FRAGMENTATION", "NAT", "CHILDREN", "AGE", "SPI-I", "SPI-R"}}
 	for _, p := range peers {
 		role := "responder"
 		if p.Initiator {
 			role = "initiator"
 		}
 		t = append(t, []string{
-			fmt.Sprintf("IKEv%d", p.Version), p.Local, p.Remote, role, p.LocalID, p.RemoteID, p.Authentication, p.Proposal,
+			fmt.Sprintf("IKEv%d", p.Version), p.Local, p.Remote, role, p.LocalID, p.RemoteID, p.Authentication, orDash(p.Revocation), p.Proposal,
 			orDash(p.PPK), yesNo(p.Fragmentation), nat(p), strconv.Itoa(p.Children), age(p.AgeSeconds), p.SPIi, p.SPIr,
 		})
 	}

@@ -113,7 +113,7 @@ var (
 	}
 	testPeers = []api.Peer{
 		{Version: 2, Initiator: true, SPIi: "0000000000000001", SPIr: "00000000000000ff", Local: "10.2.0.10:500", Remote: "10.1.0.20:500",
-			LocalID: "server.example", RemoteID: "workstation.example", Authentication: "certificate CN=workstation.example",
+			LocalID: "server.example", RemoteID: "workstation.example", Authentication: "certificate CN=workstation.example", Revocation: "unknown", Unchecked: `revocation of "CN=workstation.example" could not be checked: it names neither a CRL nor an OCSP responder`,
 			Proposal: "IKE:aes256gcm16-prfsha256-x25519", NATRemote: true, Children: 2, AgeSeconds: 3600, PPK: "office", Fragmentation: true, Window: 8},
 	}
 	testStatus = api.Status{Policy: "payroll-server", Persistent: "base", ConfirmBy: &testConfirmBy, File: "payroll.yaml", Generation: 3, Queue: api.QueueCompat, KeyLog: "/root/ikev2_decryption_table",

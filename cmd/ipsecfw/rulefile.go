@@ -67,14 +67,14 @@ func (r *ruleFile) loadCredentials(now time.Time) error {
 			errs = append(errs, err)
 			continue
 		}
-		for _, w := range loaded.Warnings(now) {
-			r.warn(n, "%s", w)
-		}
+		r.warnings = append(r.warnings, loaded.Warnings(n, now)...)
 		if err := r.warnAboutReaders(n); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, r.loadPPKs(read)...)
+	if err := r.loadPPKs(read); err != nil {
+		errs = append(errs, err)
+	}
 	if len(errs) > 0 {
 		return badFile{errors.Join(errs...)}
 	}
@@ -83,18 +83,14 @@ func (r *ruleFile) loadCredentials(now time.Time) error {
 
 // loadPPKs reads the post-quantum preshared keys that the file names for all
 // peers.
-func (r *ruleFile) loadPPKs(read credentials.Reader) []error {
-	at := fmt.Sprintf("%s:%d:%d", r.file.Path, r.file.KeyExchange.Position.Line, r.file.KeyExchange.Position.Column)
-	_, errs := credentials.PPKs(r.file.KeyExchange.PPKs, read)
-	for i, err := range errs {
-		errs[i] = fmt.Errorf("%s: key-exchange: %w", at, err)
-	}
+func (r *ruleFile) loadPPKs(read credentials.Reader) error {
+	_, err := credentials.FilePPKs(r.file, read)
 	for _, f := range r.file.KeyExchange.Files() {
 		if open, err := readable(r.locate(f.Path)); err == nil && open != "" {
-			r.warnings = append(r.warnings, fmt.Sprintf("%s: warning: key-exchange: %s", at, open))
+			r.warnings = append(r.warnings, fmt.Sprintf("%s: warning: key-exchange: %s", r.file.KeyExchangeAt(f.Key), open))
 		}
 	}
-	return errs
+	return err
 }
 
 // negotiations returns the rules of a file that negotiate, in its order, and
@@ -126,11 +122,6 @@ func locate(ruleFile, name string) string {
 	return filepath.Join(filepath.Dir(ruleFile), name)
 }
 
-func (r *ruleFile) warn(n rules.Negotiation, format string, args ...any) {
-	w := fmt.Sprintf("%s: warning: rule %q: ", n.Position, n.Rule) + fmt.Sprintf(format, args...)
-	r.warnings = append(r.warnings, w)
-}
-
 // warnAboutReaders warns of secrets that everybody on this host can read.
 func (r *ruleFile) warnAboutReaders(n rules.Negotiation) error {
 	for _, f := range n.Files() {
@@ -142,7 +133,7 @@ func (r *ruleFile) warnAboutReaders(n rules.Negotiation) error {
 			return err
 		}
 		if open != "" {
-			r.warn(n, "%s", open)
+			r.warnings = append(r.warnings, fmt.Sprintf("%s: warning: rule %q: %s", f.Position, n.Rule, open))
 		}
 	}
 	return nil

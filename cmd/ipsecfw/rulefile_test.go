@@ -76,14 +76,14 @@ func TestBadFiles(t *testing.T) {
 			remove(t, dir, "host.pem")
 			remove(t, dir, "psk")
 		}, []string{
-			`DIR/payroll.yaml:22:5: rule "staff": open DIR/host.pem: no such file or directory`,
-			`DIR/payroll.yaml:22:5: rule "staff": open DIR/psk: no such file or directory`,
+			`DIR/payroll.yaml:23:62: rule "staff": open DIR/host.pem: no such file or directory`,
+			`DIR/payroll.yaml:23:112: rule "staff": open DIR/psk: no such file or directory`,
 		}},
 		{"an empty secret", func(t *testing.T, dir string) { write(t, filepath.Join(dir, "psk"), "\n") },
-			[]string{`DIR/payroll.yaml:22:5: rule "staff": psk: the preshared key is empty`}},
+			[]string{`DIR/payroll.yaml:23:112: rule "staff": psk: the preshared key is empty`}},
 		{"a huge file", func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "ca.pem"), strings.Repeat("x", maxCredential+1))
-		}, []string{`DIR/payroll.yaml:22:5: rule "staff": DIR/ca.pem is larger than 1048576 bytes`}},
+		}, []string{`DIR/payroll.yaml:23:49: rule "staff": DIR/ca.pem is larger than 1048576 bytes`}},
 	} {
 		for _, command := range []string{"check", "apply"} {
 			t.Run(tt.name+" "+command, func(t *testing.T) {
@@ -165,21 +165,21 @@ func TestWarnings(t *testing.T) {
 		{"none", func(*testing.T, string) {}, 0, nil},
 		{"group may read", func(t *testing.T, dir string) { chmod(t, dir, "host.key", 0o640) }, 0, nil},
 		{"everybody may read the key", func(t *testing.T, dir string) { chmod(t, dir, "host.key", 0o644) }, 0,
-			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": everybody on this host can read the secret in DIR/host.key: chmod 600 DIR/host.key`}},
+			[]string{`DIR/payroll.yaml:23:77: warning: rule "staff": everybody on this host can read the secret in DIR/host.key: chmod 600 DIR/host.key`}},
 		{"everybody may read the secret", func(t *testing.T, dir string) { chmod(t, dir, "psk", 0o604) }, 0,
-			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": everybody on this host can read the secret in DIR/psk: chmod 600 DIR/psk`}},
+			[]string{`DIR/payroll.yaml:23:112: warning: rule "staff": everybody on this host can read the secret in DIR/psk: chmod 600 DIR/psk`}},
 		{"everybody may read the certificate", func(t *testing.T, dir string) { chmod(t, dir, "host.pem", 0o644) }, 0, nil},
 		{"expired", func(*testing.T, string) {}, 48 * time.Hour,
-			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": the certificate "CN=server.example" expired on `, `DIR/payroll.yaml:22:5: warning: rule "staff": the certificate "CN=Test CA" expired on `}},
+			[]string{`DIR/payroll.yaml:23:62: warning: rule "staff": the certificate "CN=server.example" expired on `, `DIR/payroll.yaml:23:49: warning: rule "staff": the certificate "CN=Test CA" expired on `}},
 		{"not yet valid", func(*testing.T, string) {}, -48 * time.Hour,
-			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": the certificate "CN=server.example" is not valid before `, `DIR/payroll.yaml:22:5: warning: rule "staff": the certificate "CN=Test CA" is not valid before `}},
+			[]string{`DIR/payroll.yaml:23:62: warning: rule "staff": the certificate "CN=server.example" is not valid before `, `DIR/payroll.yaml:23:49: warning: rule "staff": the certificate "CN=Test CA" is not valid before `}},
 		{"a short secret", func(t *testing.T, dir string) { write(t, filepath.Join(dir, "psk"), "8 bytes!") }, 0,
-			[]string{`DIR/payroll.yaml:22:5: warning: rule "staff": the preshared key has 8 bytes: write at least 32 random characters`}},
+			[]string{`DIR/payroll.yaml:23:112: warning: rule "staff": the preshared key has 8 bytes: write at least 32 random characters`}},
 		{"everybody may read a post-quantum key", func(t *testing.T, dir string) {
 			replace(t, dir, "payroll.yaml", "version: 1\n", "key-exchange: {ppk: {id: a, file: ppk}}\nversion: 1\n")
 			write(t, filepath.Join(dir, "ppk"), strings.Repeat("random", 6))
 			chmod(t, dir, "ppk", 0o644)
-		}, 0, []string{`DIR/payroll.yaml:3:15: warning: key-exchange: everybody on this host can read the secret in DIR/ppk: chmod 600 DIR/ppk`}},
+		}, 0, []string{`DIR/payroll.yaml:3:35: warning: key-exchange: everybody on this host can read the secret in DIR/ppk: chmod 600 DIR/ppk`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := payrollDir(t)

@@ -80,6 +80,9 @@ type Proof struct {
 	// Revocation is the strictest policy that Chain satisfied when it was
 	// verified. A rule with a stricter one does not take the proof.
 	Revocation pki.Revocation
+	// Unchecked says why it could not be learnt whether some of Chain was
+	// revoked; nil where it could, or was not to be.
+	Unchecked error
 }
 
 // Anonymous reports whether the peer proved nothing. What it says of itself is
@@ -87,6 +90,31 @@ type Proof struct {
 func (p Proof) Anonymous() bool {
 	_, ok := p.By.(Null)
 	return ok
+}
+
+// The values of PeerInfo.Revocation.
+const (
+	RevocationChecked = "checked" // none of the peer's certificates was revoked
+	RevocationUnknown = "unknown" // none is known to have been, and of some nothing could be learnt
+	RevocationNowhere = "nowhere" // of some the authority does not say anywhere whether they were
+	RevocationOff     = "off"     // the rule wants nobody to be asked
+)
+
+// Checked returns what is known of the revocation of the peer's certificates,
+// for PeerInfo: one of the words above, or none without a certificate, and why
+// it is not known.
+func (p Proof) Checked() (word, why string) {
+	switch {
+	case len(p.Chain) == 0:
+		return "", ""
+	case p.Revocation == pki.Off:
+		return RevocationOff, ""
+	case p.Unchecked != nil:
+		return RevocationUnknown, clip(p.Unchecked.Error())
+	case p.Revocation == pki.IfPresent:
+		return RevocationNowhere, ""
+	}
+	return RevocationChecked, ""
 }
 
 // What an authentication error may wrap beside ErrAuthentication.

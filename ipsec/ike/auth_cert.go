@@ -126,7 +126,7 @@ func (c Certificate) Verify(ctx context.Context, v Verifying) (Proof, error) {
 	}
 	return Proof{
 		By: c, ID: v.ID, How: "certificate " + leaf.Subject.String(),
-		Chain: verified.Chain, Until: verified.Until, Revocation: verified.Revocation, Weak: weak,
+		Chain: verified.Chain, Until: verified.Until, Revocation: verified.Revocation, Unchecked: verified.Unchecked, Weak: weak,
 	}, nil
 }
 

@@ -63,8 +63,8 @@ var errNoRawKey = errors.New("the policy has public keys of peers but no key of 
 // Proves holds if there is a key of our own.
 func (k RawKey) Proves() bool { return k.Key != nil }
 
-// Sign signs as RFC 7427 says, and sends the public key, unless the peer
-// wants certificates only and must know it therefore.
+// Sign signs as RFC 7427 says, and sends the public key, whether or not the peer
+// asks for it.
 func (k RawKey) Sign(_ context.Context, s Signing) (*wire.Auth, []*wire.Cert, error) {
 	if k.Key == nil {
 		return nil, nil, errNoRawKey

@@ -106,6 +106,9 @@ type Acquire struct {
 	// Local and Remote are the selectors of the packet that asked, the
 	// first ones in TSi (RFC 7296 section 2.9).
 	Local, Remote ipsec.TrafficSelector
+	// Sole has the Child SA take the place of those of the same rule that it
+	// covers: they are deleted when it stands.
+	Sole bool
 }
 
 // Tick says that the machine's deadline has passed.
@@ -254,6 +257,8 @@ type PeerInfo struct {
 	RemoteID      string
 	Anonymous     bool           // the peer has proved nothing
 	Auth          string         // how the peer proved itself: "preshared-key", "certificate CN=…"
+	Revocation    string         // of its certificates: one of the words of Proof.Checked; empty without a certificate
+	Unchecked     string         // why it is not known, of a length that the peer does not choose
 	Proposal      ipsec.Proposal // what was chosen for the IKE SA
 	NATLocal      bool           // we are behind a NAT
 	NATRemote     bool           // the peer is

@@ -68,6 +68,7 @@ func (m *Manager) merge(stays, goes *entry) {
 	wanted := w.Wanted()
 	stays.replaces, stays.awaited = goes, len(wanted)+len(goes.flows)
 	for _, a := range wanted {
+		a.Sole = true // the peer has made its own for the same
 		m.feed(stays, a)
 	}
 	m.moveFlows(goes)

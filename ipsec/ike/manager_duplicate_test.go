@@ -124,8 +124,22 @@ func TestBothBegin(t *testing.T) {
 					if n := shared(a, b); n == 0 || n != len(a.sad.Alive()) || n != len(b.sad.Alive()) {
 						t.Errorf("%d and %d Child SAs, %d of them shared", len(a.sad.Alive()), len(b.sad.Alive()), n)
 					}
+					have, pairs := map[string]int{}, map[string]int{}
+					for _, x := range a.sad.Alive() {
+						have[x.Policy]++
+						for _, y := range b.sad.Alive() {
+							if y.InSPI == x.OutSPI {
+								pairs[x.Policy+" and "+y.Policy]++
+							}
+						}
+					}
+					for of, n := range pairs {
+						if n > 1 {
+							t.Errorf("%d Child SAs for the rules %s", n, of)
+						}
+					}
 					for _, rule := range tt.rules {
-						if !slices.ContainsFunc(a.sad.Alive(), func(sa *ipsec.ChildSA) bool { return sa.Policy == rule || sa.Policy == "all" }) {
+						if have[rule]+have["all"] == 0 {
 							t.Errorf("no Child SA for the rule %s", rule)
 						}
 					}

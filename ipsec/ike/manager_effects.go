@@ -285,6 +285,7 @@ func (m *Manager) establish(e *entry, x Established) {
 	e.seen.settle()
 	m.cfg.Log.Info("audit: IKE SA established", "peer", x.Peer.Remote, "identity", x.Peer.RemoteID, "auth", x.Peer.Auth, "proposal", x.Peer.Proposal)
 	m.warnPPK(e)
+	m.warnRevocation(e)
 	m.tellWatchers(pair{e.local, e.remote}, func(w Watcher) { w.established(x.Peer) })
 	m.takeOver(e)
 	m.bound(e)
@@ -294,11 +295,7 @@ func (m *Manager) establish(e *entry, x Established) {
 	}
 	for _, o := range slices.Clone(m.byPeer[pair{e.local, e.remote}]) {
 		same := o.info.RemoteID == x.Peer.RemoteID && o.info.Auth == x.Peer.Auth
-		switch {
-		case o == e || !same || !o.established || !o.info.Since.Before(e.began):
-		case twins(e, o):
-			m.feed(o, Probe{}) // the peer may have begun before it knew of this one
-		default:
+		if o != e && same && o.established && o.info.Since.Before(e.began) {
 			m.close(o, Close{Reason: "the peer has restarted", Silent: true})
 		}
 	}

@@ -334,3 +334,12 @@ func (m *Manager) warnPPK(e *entry) {
 	}
 	m.cfg.Log.Warn("no ppk in common with the peer: the IKE SA is without one", "peer", e.info.Remote, "identity", e.info.RemoteID, "ours", ids)
 }
+
+// warnRevocation tells of a peer that is believed though nobody could say
+// whether its certificates were revoked, each time that it has authenticated.
+func (m *Manager) warnRevocation(e *entry) {
+	if why := e.info.Unchecked; why != "" {
+		m.cfg.Log.Warn("audit: a peer is believed whose certificates may have been revoked", "peer", e.info.Remote, "identity", e.info.RemoteID, "error", cut(why, maxLogged),
+			"setting", settings[CauseRevocationUnknown], "advice", "let this host reach the authority's CRL or OCSP responder, or name a crl; strict refuses such peers, off asks nobody")
+	}
+}

@@ -3,6 +3,7 @@ package ike_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -298,7 +299,7 @@ func TestManagerNoRule(t *testing.T) {
 // TestManagerRestart kills one end and starts it again with nothing in its
 // memory. The other end keeps its SAs until it learns of it.
 func TestManagerRestart(t *testing.T) {
-	setup := func(t *testing.T) (net *iketest.Network, a, b *node) {
+	setup := func(t *testing.T, after time.Duration) (net *iketest.Network, a, b *node) {
 		net = iketest.NewNetwork(1, iketest.Faults{Delay: 5 * time.Millisecond})
 		a, b = start(t, net, addrA, psk(addrB)), start(t, net, addrB, psk(addrA))
 		a.acquire(addrB, "all")
@@ -308,22 +309,29 @@ func TestManagerRestart(t *testing.T) {
 		}
 		b.stop()
 		net.Attach(addrB, nil)
-		pass(5 * time.Second)
+		pass(after)
 		return net, a, start(t, net, addrB, psk(addrA))
 	}
-	t.Run("the restarted end sends first", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			_, a, b := setup(t)
-			b.acquire(addrA, "all")
-			pass(100 * time.Millisecond)
-			if shared(a, b) != 1 || len(a.sad.Alive()) != 1 {
-				t.Errorf("a has %d Child SAs, %d of them shared: the old one should be gone at once", len(a.sad.Alive()), shared(a, b))
-			}
+	// One that is back within moments is no twin, which would know of the first.
+	for _, after := range []time.Duration{5 * time.Second, 100 * time.Millisecond} {
+		t.Run(fmt.Sprintf("the restarted end sends first, after %s", after), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, a, b := setup(t, after)
+				b.acquire(addrA, "all")
+				pass(100 * time.Millisecond)
+				if shared(a, b) != 1 || len(a.sad.Alive()) != 1 {
+					t.Errorf("a has %d Child SAs, %d of them shared: the old one should be gone at once", len(a.sad.Alive()), shared(a, b))
+				}
+				pass(10 * time.Second)
+				if shared(a, b) != 1 || len(a.sad.Alive()) != 1 || len(b.sad.Alive()) != 1 {
+					t.Errorf("then a has %d and b %d Child SAs", len(a.sad.Alive()), len(b.sad.Alive()))
+				}
+			})
 		})
-	})
+	}
 	t.Run("the other end goes on sending", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			_, a, b := setup(t)
+			_, a, b := setup(t, 5*time.Second)
 			var took time.Duration
 			for ; took < 20*time.Second && shared(a, b) == 0; took += 100 * time.Millisecond {
 				if alive := a.sad.Alive(); len(alive) > 0 { // a seals, b does not know the SPI
@@ -343,7 +351,7 @@ func TestManagerRestart(t *testing.T) {
 	})
 	t.Run("the other end asks for another Child SA", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			_, a, b := setup(t)
+			_, a, b := setup(t, 5*time.Second)
 			var took time.Duration
 			for ; took < 20*time.Second && shared(a, b) == 0; took += 100 * time.Millisecond {
 				a.acquire(addrB, "other")
@@ -356,7 +364,7 @@ func TestManagerRestart(t *testing.T) {
 	})
 	t.Run("a forged INVALID_SPI ends nothing", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			net, a, b := setup(t)
+			net, a, b := setup(t, 5*time.Second)
 			b.acquire(addrA, "all")
 			pass(time.Second)
 			alive := a.sad.Alive()[0]

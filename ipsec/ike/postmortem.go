@@ -211,7 +211,7 @@ func (e Evidence) String() string {
 			s += fmt.Sprintf(" in %d fragments", r.Fragments)
 		}
 		parts = append(parts, s+fmt.Sprintf(", sent %d times", r.Sendings))
-		if e.Answered && r.Exchange != "IKE_SA_INIT" {
+		if e.Answered && r.Exchange != initStep {
 			parts = append(parts, "IKE_SA_INIT was answered")
 		}
 	}

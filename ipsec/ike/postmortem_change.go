@@ -73,6 +73,8 @@ func change(p *PostMortem, n *NegotiationError) Change {
 		c.Setting = p.childSetting()
 	case p.lostOnTheWay():
 		c.Setting = settingFragmentation
+	case p.largeInit():
+		c.Setting = settings[CauseNoProposal]
 	}
 	c.Side, c.Text = advice(p)
 	if n != nil && n.Hint != "" && c.Setting != settingSuite {
@@ -122,6 +124,18 @@ func (p *PostMortem) lostOnTheWay() bool {
 	return p.Cause == CauseNoAnswer && !p.Initiator && p.Step == authStep
 }
 
+// largeInit reports whether a silence, or an ICMP error, may be about the size of
+// this host's first message, which goes in one piece however large it is: both
+// ends learn in its answer whether they may cut messages (RFC 7383 section 2.3).
+func (p *PostMortem) largeInit() bool {
+	r := p.Evidence.Request
+	return (p.Cause == CauseNoAnswer || p.Cause == CauseUnreachable && p.Evidence.Failure == "") &&
+		r != nil && r.Exchange == initStep && r.Bytes > large
+}
+
+// initStep is the exchange that no end can cut.
+const initStep = "IKE_SA_INIT"
+
 // authStep is the exchange of which a responder waits for the request.
 const authStep = "IKE_AUTH"
 
@@ -131,6 +145,18 @@ func (p *PostMortem) cutting() (side, text string) {
 		return sideThis, "cut messages (IKE fragmentation), which is off here; or let IP fragments and large UDP packets pass on the way"
 	}
 	return sideEither, "let IP fragments and large UDP packets pass on the way, or have both ends cut messages (IKE fragmentation)"
+}
+
+// startThere is for a peer of which nothing is heard.
+const startThere = "start IKE there, and let UDP 500 and 4500 in on the way"
+
+// shrinking is how to have a large first message arrive, if the peer is there.
+func (p *PostMortem) shrinking() (side, text string) {
+	text = fmt.Sprintf("offer fewer proposals and smaller groups, or let IP fragments pass: %s of %d bytes may be larger than the path, and IKE cannot cut it (RFC 7383)", initStep, p.Evidence.Request.Bytes)
+	if !p.Evidence.Answered {
+		text = startThere + "; or " + text
+	}
+	return sideEither, text
 }
 
 // advice is what a cause alone, and the evidence, tell to do.
@@ -185,16 +211,22 @@ func advice(p *PostMortem) (side, text string) {
 		if p.Evidence.Failure != "" {
 			return sideThis, "see to the route to the peer and to other firewalls, as messages do not leave"
 		}
-		return sidePeer, "start IKE there, and let UDP 500 and 4500 in on the way"
+		if p.largeInit() {
+			return p.shrinking()
+		}
+		return sidePeer, startThere
 	case CauseNoAnswer:
 		if p.lostOnTheWay() {
 			side, text := p.cutting()
 			return side, "the peer began and sent nothing more that arrived, as when large messages, with certificates, get lost: " + text
 		}
+		if p.largeInit() {
+			return p.shrinking()
+		}
 		if p.Evidence.Answered {
 			return sideEither, "see whether the peer still runs, and what its log says"
 		}
-		return sidePeer, "start IKE there, and let UDP 500 and 4500 in on the way"
+		return sidePeer, startThere
 	case CauseNoAnswerLarge:
 		return p.cutting()
 	case CauseNAT:

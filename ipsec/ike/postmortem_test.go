@@ -187,3 +187,41 @@ func TestPostMortemJSON(t *testing.T) {
 		t.Errorf("round trip: %v, %+v", err, back)
 	}
 }
+
+// A first message that may be larger than the path is said to be: IKE cannot cut
+// it.
+func TestAdviceLargeInit(t *testing.T) {
+	const cannot, proposals = "IKE cannot cut it (RFC 7383)", "key-exchange: proposals"
+	for _, tt := range []struct {
+		name    string
+		cause   Cause
+		step    string
+		bytes   int
+		change  func(*Evidence)
+		large   bool
+		setting string
+		begins  string
+	}{
+		{"small", CauseNoAnswer, initStep, large, nil, false, "", "start IKE there"},
+		{"large", CauseNoAnswer, initStep, large + 1, nil, true, proposals, "start IKE there"},
+		{"large after an answer", CauseNoAnswer, initStep, 2000, func(e *Evidence) { e.Answered = true }, true, proposals, "offer fewer proposals"},
+		{"large, and ICMP", CauseUnreachable, initStep, 2000, func(e *Evidence) { e.ICMP = []string{"ICMP packet too big, MTU 1280, from ::1"} }, true, proposals, "start IKE there"},
+		{"large, and not sent", CauseUnreachable, initStep, 2000, func(e *Evidence) { e.Failure = "no route" }, false, "", "see to the route"},
+		{"large, later", CauseNoAnswer, authStep, 2000, func(e *Evidence) { e.Answered = true }, false, "", "see whether the peer still runs"},
+		{"large, another cause", CauseNoProposal, initStep, 2000, nil, false, proposals, "accept one"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &PostMortem{Cause: tt.cause, Step: tt.step, Initiator: true, Evidence: Evidence{Request: &Unanswered{Exchange: tt.step, Bytes: tt.bytes, Sendings: 5}}}
+			if tt.change != nil {
+				tt.change(&p.Evidence)
+			}
+			c := change(p, nil)
+			if strings.Contains(c.Text, cannot) != tt.large || c.Setting != tt.setting || !strings.HasPrefix(c.Text, tt.begins) {
+				t.Errorf("change %q", c)
+			}
+			if tt.large && !strings.Contains(c.Text, fmt.Sprintf("of %d bytes", tt.bytes)) {
+				t.Errorf("change %q has no size", c)
+			}
+		})
+	}
+}

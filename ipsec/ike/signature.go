@@ -83,12 +83,13 @@ var (
 	}
 )
 
-// pssParameters is RSASSA-PSS-params of RFC 4055 section 3.1. The defaults
-// stand for SHA-1, which is refused, so that only the trailer may be missing.
+// pssParameters is RSASSA-PSS-params of RFC 4055 section 3.1. The hashes may not
+// be missing, which would stand for SHA-1; DER leaves out the salt's length and
+// the trailer where they are the default.
 type pssParameters struct {
 	Hash    pkix.AlgorithmIdentifier `asn1:"explicit,tag:0"`
 	MGF     pkix.AlgorithmIdentifier `asn1:"explicit,tag:1"`
-	Salt    int                      `asn1:"explicit,tag:2"`
+	Salt    int                      `asn1:"optional,explicit,tag:2,default:20"`
 	Trailer int                      `asn1:"optional,explicit,tag:3,default:1"`
 }
 

@@ -129,6 +129,23 @@ func TestSignatures(t *testing.T) {
 			t.Error("verifies something else")
 		}
 	})
+	// DER leaves the salt's length out where it is the default, 20 (RFC 4055 section 3.1).
+	t.Run("RSASSA-PSS with the default salt", func(t *testing.T) {
+		algo, err := hex.DecodeString("303c06092a864886f70d01010a302fa00f300d06096086480165030402010500a11c301a06092a864886f70d010108300d06096086480165030402010500")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for salt, want := range map[int]error{20: nil, 32: ErrWrongKey} {
+			sig, err := rsa.SignPSS(rand.Reader, rsa2048, crypto.SHA256, digest(HashSHA256, []byte("message")), &rsa.PSSOptions{SaltLength: salt})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := &wire.Auth{Method: wire.AuthDigitalSignature, Data: append(append([]byte{byte(len(algo))}, algo...), sig...)}
+			if err := verifySignature(rsa2048.Public(), a, []byte("message"), signatureRules{}); err != want {
+				t.Errorf("a salt of %d bytes: %v, want %v", salt, err, want)
+			}
+		}
+	})
 	t.Run("RSA with SHA-1", func(t *testing.T) {
 		a := &wire.Auth{Method: wire.AuthRSA, Data: make([]byte, 256)}
 		if verifySignature(rsa2048.Public(), a, nil, signatureRules{}) == nil {

@@ -126,6 +126,18 @@ func (c *CRL) finding(q question) finding {
 	return finding{status: good}
 }
 
+// Revoked returns when and why the list says that a certificate of an issuer was
+// revoked; nil if it does not say so, or is another issuer's.
+func (c *CRL) Revoked(cert, issuer *x509.Certificate, now time.Time) error {
+	if c.checkIssuer(issuer) != nil {
+		return nil
+	}
+	if f := c.finding(question{cert, issuer, now}); f.status == revoked {
+		return f.why
+	}
+	return nil
+}
+
 // scope is what a CRL is about, from its issuing distribution point
 // (RFC 5280 section 5.2.5). The zero value is everything of its issuer.
 type scope struct {

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -65,11 +66,11 @@ func (v *Verifier) unrevoked(ctx context.Context, chains [][]*x509.Certificate, 
 	var found *Verified
 	var refused error
 	for _, chain := range chains[:min(len(chains), maxChains)] {
-		level, err := v.checkChain(ctx, chain, crls, ev.OCSP, now)
+		level, unchecked, err := v.checkChain(ctx, chain, crls, ev.OCSP, now)
 		var e *CertificateError
 		switch {
 		case err == nil && found == nil:
-			found = &Verified{Chain: chain, Until: until(chain), Revocation: level}
+			found = &Verified{Chain: chain, Until: until(chain), Revocation: level, Unchecked: unchecked}
 		case err == nil:
 		case errors.As(err, &e) && e.Reason == Revoked && e.Serial == Serial(chain[0]):
 			return Verified{}, err // however many other chains the peer has brought
@@ -84,32 +85,40 @@ func (v *Verifier) unrevoked(ctx context.Context, chains [][]*x509.Certificate, 
 }
 
 // checkChain asks about all certificates of a chain but the authority, whose
-// revocation nobody could attest, at the same time.
-func (v *Verifier) checkChain(ctx context.Context, chain []*x509.Certificate, crls []*CRL, staples [][]byte, now time.Time) (Revocation, error) {
+// revocation nobody could attest, at the same time. What is unchecked is for
+// Verified.
+func (v *Verifier) checkChain(ctx context.Context, chain []*x509.Certificate, crls []*CRL, staples [][]byte, now time.Time) (level Revocation, unchecked, err error) {
 	findings := make([]finding, len(chain)-1)
-	var all sync.WaitGroup
+	var asked sync.WaitGroup
 	for i := range findings {
-		all.Go(func() {
+		asked.Go(func() {
 			q := question{cert: chain[i], issuer: chain[i+1], now: now}
 			if findings[i] = q.askWhatCame(crls, staples); findings[i].status == unknown && v.Fetcher != nil {
 				findings[i] = q.askOthers(ctx, v.Fetcher, findings[i].why)
 			}
 		})
 	}
-	all.Wait()
-	level := Strict
+	asked.Wait()
+	level = Strict
+	var all []error
 	for i, f := range findings {
 		switch {
 		case f.status == revoked:
-			return 0, newError(chain[i], Revoked, now, f.why, "")
+			return 0, nil, newError(chain[i], Revoked, now, f.why, "")
 		case f.status == unknown && v.Revocation == Strict:
-			return 0, newError(chain[i], RevocationUnknown, now, f.why, "")
+			return 0, nil, newError(chain[i], RevocationUnknown, now, f.why, "")
+		case f.status == unknown && errors.Is(f.why, ErrNoStatus):
+			level = IfPresent
 		case f.status == unknown:
 			level = IfPresent
+			all = append(all, fmt.Errorf("revocation of %q could not be checked: %w", chain[i].Subject, cmp.Or(f.why, errNobodyAsked)))
 		}
 	}
-	return level, nil
+	return level, inOneLine(all), nil
 }
+
+// errNobodyAsked says that no server was to be asked.
+var errNobodyAsked = errors.New("no list and no OCSP response is there, and none is fetched")
 
 // ErrNoStatus says that a certificate does not tell where its revocation could
 // be learnt, so that a CRL has to be there already.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"math/big"
 	"strings"
 	"sync"
@@ -129,6 +130,9 @@ func TestRevocation(t *testing.T) {
 				if err == nil && got.Revocation != level {
 					t.Errorf("%s: satisfies %s, want %s", m.mode, got.Revocation, level)
 				}
+				if unknown := err == nil && level == IfPresent && tt.name != "names nobody"; (got.Unchecked != nil) != unknown || unknown && !strings.HasPrefix(got.Unchecked.Error(), `revocation of "CN=h" could not be checked: `) {
+					t.Errorf("%s: unchecked: %v", m.mode, got.Unchecked)
+				}
 				if m.mode == Strict && len(w.asked) != tt.asked || m.mode == Off && len(w.asked) != 0 {
 					t.Errorf("%s: %d requests, want %d", m.mode, len(w.asked), tt.asked)
 				}
@@ -161,6 +165,38 @@ func TestRevokedError(t *testing.T) {
 	}
 	if !errors.Is(err, errUnreachable) {
 		t.Errorf("%v does not wrap what the fetcher said", err)
+	}
+}
+
+// What could not be checked, and why, is said of each certificate of the chain.
+func TestUnchecked(t *testing.T) {
+	root := newRoot(t, "Root")
+	mid := root.sub(t, "Mid", pointsAt("http://pki.example/crl", ""))
+	leaf := mid.issue(t, "h")
+	sent := Evidence{Intermediates: certs(mid)}
+	for _, tt := range []struct {
+		name string
+		v    Verifier
+		ev   Evidence
+		want string
+	}{
+		{"nobody to ask, and one who does not answer", Verifier{Fetcher: &web{}}, sent,
+			`revocation of "CN=Mid" could not be checked: CRL at http://pki.example/crl: fetch http://pki.example/crl: connection refused`},
+		{"nothing is fetched", Verifier{}, Evidence{Intermediates: certs(mid), CRLs: [][]byte{mid.crlOf(t, x509.RevocationList{})}},
+			`revocation of "CN=Mid" could not be checked: no list and no OCSP response is there, and none is fetched`},
+		{"nobody is asked", Verifier{Revocation: Off}, sent, ""},
+		{"all is known", Verifier{}, Evidence{Intermediates: certs(mid), CRLs: [][]byte{mid.crlOf(t, x509.RevocationList{}), root.crlOf(t, x509.RevocationList{})}}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.v.Roots = pool(root)
+			got, err := tt.v.Verify(t.Context(), leaf.Certificate, tt.ev, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said := fmt.Sprint(got.Unchecked); said != tt.want && (tt.want != "" || got.Unchecked != nil) {
+				t.Errorf("got  %s\nwant %s", said, tt.want)
+			}
+		})
 	}
 }
 

@@ -42,6 +42,10 @@ type Verified struct {
 	Chain      []*x509.Certificate // the certificate first, the authority last
 	Until      time.Time           // the first end of a certificate of the chain
 	Revocation Revocation          // the strictest policy that the chain satisfies
+	// Unchecked says of which certificates of the chain nobody said whether they
+	// were revoked, and why, though it names somebody who should, if somebody
+	// was to say so; nil if there are none.
+	Unchecked error
 }
 
 // MaxIntermediates is how many certificates of a peer are looked at beside its

@@ -40,6 +40,12 @@ func (s *SA) prove() {
 	s.transition(Proving)
 	s.until = s.now.Add(workTime)
 	st.untried = ike.Promising(st.untried, st.requests)
+	if !st.usePPK && len(p.PPKs) > 0 {
+		if st.untried = provable(st.untried); len(st.untried) == 0 {
+			s.die(s.authFailure(fmt.Errorf("%w: the peer uses none with us: %w", ike.ErrPPK, errPPKProof)))
+			return
+		}
+	}
 	t := &authenticate{method: st.untried[0]}
 	st.untried = st.untried[1:]
 	var err error
@@ -59,7 +65,7 @@ func (s *SA) prove() {
 	if st.usePPK {
 		k := p.PPKs[0]
 		st.ppk = withPPK{k.ID, s.cur.keys.mixed(s.cur.prf, k)}
-		with, both = s.side(true, st.ppk.keys), !p.PPKRequired
+		with, both = s.side(true, st.ppk.keys), !p.PPKRequired && !isNull(t.method)
 	}
 	method, id := t.method, t.id
 	work(s, func(ctx context.Context) (r proof) {
@@ -144,6 +150,9 @@ func (t *authenticate) end(s *SA, ses *session, ps []wire.Payload) {
 		keys = st.ppk.keys
 	case p.PPKRequired:
 		s.disbelieve(t, fmt.Errorf("%w: the rule requires the PPK %q, and the peer did not use it", ike.ErrPPK, st.ppk.id))
+		return
+	case st.usePPK && (t.proof.plain == nil || auth.Method == wire.AuthNull):
+		s.disbelieve(t, fmt.Errorf("%w: the peer did not use the PPK %q: %w", ike.ErrPPK, st.ppk.id, errPPKProof))
 		return
 	}
 	v, err := s.verifying(ps, auth, false, keys)
@@ -329,6 +338,7 @@ func verify(ctx context.Context, p ike.Policy, v ike.Verifying) (r verdict) {
 func (s *SA) believe(p ike.Proof, ps []wire.Payload) {
 	s.proof = p
 	s.peer.RemoteID, s.peer.Auth, s.peer.Anonymous = p.ID.String(), p.How, p.Anonymous()
+	s.peer.Revocation, s.peer.Unchecked = p.Checked()
 	s.transition(Established)
 	s.until = time.Time{}
 	s.peer.Since = s.now
@@ -363,9 +373,9 @@ var errWeak = errors.New("weak algorithms")
 
 // scheduleRenewal sets when the IKE SA is to be rekeyed.
 func (s *SA) scheduleRenewal() {
-	s.renew = time.Time{}
+	s.renew, s.expire = time.Time{}, time.Time{}
 	if l := s.cfg.Policy.Lifetime; l > 0 {
-		s.renew = s.now.Add(s.jitter(l))
+		s.renew, s.expire = s.now.Add(s.jitter(l)), s.now.Add(l)
 	}
 }
 

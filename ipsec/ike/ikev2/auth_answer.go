@@ -3,6 +3,7 @@ package ikev2
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
@@ -43,12 +44,17 @@ func (s *SA) answerAuth(q *query) error {
 	signing := ike.Signing{PRF: q.ses.prf, Hashes: st.hashes, Requests: st.requests, Rand: rand, Now: s.now}
 	signing.Requests.Note(q.payloads)
 	me, policy, local := s.side(false, keys), s.cfg.Policy, s.local.Addr()
+	bare := st.usePPK && st.ppk.keys == nil
 	s.transition(Verifying)
 	work(s, func(ctx context.Context) (r judgement) {
 		if r.verdict = verify(ctx, policy, v); r.err != nil {
 			return r
 		}
 		m := ike.Answering(policy.Auth, r.verdict.proof.By, signing.Requests)
+		if bare && isNull(m) {
+			r.err = fmt.Errorf("%w: this host proves nothing else: %w", ike.ErrPPK, errPPKProof)
+			return r
+		}
 		if r.id, r.err = m.Identity(policy.LocalID, local); r.err == nil {
 			r.id.Responder = true
 			r.proof.auth, r.proof.certs, r.err = m.Sign(ctx, me.signing(signing, r.id))

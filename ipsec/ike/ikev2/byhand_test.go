@@ -38,6 +38,8 @@ type byHand struct {
 	exchanges  uint32    // of IKE_INTERMEDIATE
 	iv         uint64
 	request    wire.Header // that was opened last
+	flags      byte        // that mean nothing, in its IKE headers
+	reserved   byte        // the same of its SK payloads
 }
 
 // secrets are those of RFC 7296 section 2.14: five of the seven, as AES-GCM
@@ -111,7 +113,7 @@ func (p *byHand) seal(x wire.ExchangeType, id uint32, response bool, ps ...wire.
 	g, salt := p.aead(p.initiator)
 	n := 28 + 4 + 8 + len(plain) + 1 + 16
 	b := p.head(x, id, response, n)
-	b = append(b, byte(first), 0)
+	b = append(b, byte(first), p.reserved)
 	b = binary.BigEndian.AppendUint16(b, uint16(n-28))
 	p.iv++
 	iv := binary.BigEndian.AppendUint64(nil, p.iv)
@@ -123,7 +125,7 @@ func (p *byHand) seal(x wire.ExchangeType, id uint32, response bool, ps ...wire.
 func (p *byHand) head(x wire.ExchangeType, id uint32, response bool, length int) []byte {
 	b := binary.BigEndian.AppendUint64(nil, p.spiI)
 	b = binary.BigEndian.AppendUint64(b, p.spiR)
-	flags := byte(0)
+	flags := p.flags
 	if p.initiator {
 		flags |= 0x08
 	}

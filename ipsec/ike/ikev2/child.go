@@ -192,7 +192,7 @@ func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (a agre
 	tsi, ok2 := wire.FindTS(ps, false)
 	tsr, ok3 := wire.FindTS(ps, true)
 	if !ok1 || !ok2 || !ok3 {
-		return a, false, fmt.Errorf("%w: the answer has no SA or no traffic selectors", ike.ErrRefused)
+		return a, ok1, fmt.Errorf("%w: the answer has no SA or no traffic selectors", ike.ErrRefused)
 	}
 	if err := s.entitled(r.policy); err != nil {
 		return a, true, err

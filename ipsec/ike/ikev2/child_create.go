@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
@@ -23,7 +22,7 @@ type createChild struct {
 	agreed   *agreement // once the peer has answered CREATE_CHILD_SA
 	group    uint16     // that the peer asked for, or 0
 	tries    int
-	waits    int // how often the peer had no time
+	busy     busy
 }
 
 // maxTries bounds how often one exchange is tried anew.
@@ -85,13 +84,9 @@ func (t *createChild) end(s *SA, ses *session, ps []wire.Payload) {
 	if n, ok := firstError(ps); ok && t.again(s, n) {
 		return
 	}
-	s.busySince = time.Time{}
 	nr, ok := wire.Find[*wire.Nonce](ps)
 	if !ok {
-		nr = new(wire.Nonce) // of a refusal, which needs none
-		if _, refused := firstError(ps); !refused {
-			ps = nil
-		}
+		nr = new(wire.Nonce) // which only a refusal may lack
 	}
 	a, exists, err := s.complete(t.request, ps, t.request.ni, nr.Data)
 	if err != nil {
@@ -128,6 +123,9 @@ func (t *createChild) proceed(s *SA, ses *session) {
 		return
 	}
 	s.endRekey(t.old, a.child)
+	if t.acquire.Sole {
+		s.supersede(a.child)
+	}
 }
 
 // <-- HDR(IKE_FOLLOWUP_KE), SK {KEr(n), [N(ADDITIONAL_KEY_EXCHANGE)]}
@@ -154,6 +152,10 @@ func (t *createChild) fail(s *SA, ps []wire.Payload, exists bool, err error) {
 	}
 	s.childFailed(t.request, ps, exists, err)
 	s.endRekey(t.old, nil)
+	if hopeless(ps, err) {
+		s.close(ike.Close{Reason: err.Error()})
+		return
+	}
 	if n, ok := firstError(ps); ok && n.Kind == wire.NoAdditionalSAs && t.old != nil {
 		s.renewAuth("the peer replaces no Child SA on this IKE SA", t.old.end)
 	}
@@ -164,7 +166,7 @@ func (t *createChild) fail(s *SA, ps []wire.Payload, exists bool, err error) {
 func (t *createChild) again(s *SA, n *wire.Notify) bool {
 	switch n.Kind {
 	case wire.TemporaryFailure:
-		s.askAgain(t, &t.waits)
+		s.askAgain(t, &t.busy)
 		return true
 	case wire.ChildSANotFound:
 		if t.old == nil {

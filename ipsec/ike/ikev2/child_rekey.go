@@ -75,25 +75,63 @@ const rekeyAgain = 30 * time.Second
 // endRekey removes what our rekeying made redundant. If the peer rekeyed the
 // same SA at the same time, the SA that came of the lowest nonce is closed by
 // whom it was begun, and the old one by the other (RFC 7296 section 2.8.1).
-// There is no old one if the Child SA was not to replace any.
+// There is no old one if the Child SA was not to replace any. One that cannot
+// be replaced before it ends takes the IKE SA with it (section 2.8): another is
+// made from scratch.
 func (s *SA) endRekey(old, fresh *child) {
 	switch {
 	case old == nil:
 	case fresh != nil && s.redundant(fresh, old):
 		s.retireChild(fresh)
-	case !slices.Contains(s.children, old) || old.leaving: // the peer has deleted it meanwhile, or we have
+	case s.vanished(old):
 	case fresh != nil:
 		s.retireChild(old)
 	case !s.succeeded(old):
+		if s.lastTry(old.end) {
+			s.renewAuth("a Child SA could not be rekeyed", old.end)
+			return
+		}
 		old.again = s.now.Add(s.jitter(rekeyAgain))
 		old.rekey = old.again
 	}
 }
 
+// lastTry reports whether there is no time for another one before what could
+// not be rekeyed ends: what remains is for its replacement.
+func (s *SA) lastTry(end time.Time) bool {
+	return !end.IsZero() && !s.now.Add(2*rekeyAgain).Before(end)
+}
+
+// vanished reports whether the peer has deleted a Child SA, or we have, or are
+// about to.
+func (s *SA) vanished(c *child) bool { return c.leaving || !slices.Contains(s.children, c) }
+
 // redundant reports whether a Child SA that we have put in the place of another
-// is to go, as the peer has done so too.
+// is to go: the peer has done so too, or the other one has ended meanwhile and
+// what needed it has got yet another.
 func (s *SA) redundant(fresh, old *child) bool {
-	return s.succeeded(old) && slices.Compare(fresh.lowest, old.rival.lowest) < 0
+	if s.succeeded(old) && slices.Compare(fresh.lowest, old.rival.lowest) < 0 {
+		return true
+	}
+	return s.vanished(old) && slices.ContainsFunc(s.children, func(c *child) bool {
+		return c != fresh && c != old.rival && !c.leaving && c.covers(fresh)
+	})
+}
+
+// covers reports whether a Child SA is of the same rule as another, for all
+// that the other is for.
+func (c *child) covers(o *child) bool {
+	return c.policy.Name == o.policy.Name && within(o.local, c.local) && within(o.remote, c.remote)
+}
+
+// supersede deletes the Child SAs that a fresh one is in the place of, without
+// having been made by rekeying them: those that it covers.
+func (s *SA) supersede(fresh *child) {
+	for _, c := range s.children {
+		if c != fresh && !c.leaving && fresh.covers(c) {
+			s.retireChild(c)
+		}
+	}
 }
 
 // retireChild deletes a Child SA that has another in its place. It stays in the

@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -102,6 +103,15 @@ func (a *agreement) follow(ps []wire.Payload) error {
 	}
 	a.link = bytes.Clone(n.Data)
 	return nil
+}
+
+// hopeless reports whether a failure of one of our key exchanges is one that the
+// IKE SA does not survive: the peer's public value was none, so that the peer is
+// at fault (RFC 6989 section 2.5), or it forgets time and again what we agreed
+// on (RFC 9370 section 2.2.4).
+func hopeless(ps []wire.Payload, err error) bool {
+	n, refused := firstError(ps)
+	return errors.Is(err, xform.ErrPublicValue) || refused && n.Kind == wire.StateNotFound
 }
 
 // followupTime is how long a peer may take to begin the next key exchange.

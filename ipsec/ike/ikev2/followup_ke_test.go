@@ -291,3 +291,67 @@ func TestFollowupUnfinished(t *testing.T) {
 		}
 	})
 }
+
+// TestFollowupForgotten has a peer that forgets time and again what it agreed
+// on: it is given up (RFC 9370 section 2.2.4).
+func TestFollowupForgotten(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		begin     func(s *steps, h *iketest.Host)
+		req, resp string
+	}{
+		{"Child SA", func(s *steps, h *iketest.Host) { s.rekey(h) }, rekeyKE, childLinked},
+		{"IKE SA", func(s *steps, h *iketest.Host) { s.do(h, ike.RekeyIKE{}) }, ikeReq, linkResp},
+	} {
+		ends(t, tt.name, twoMethods, func(s *steps, a, b *iketest.Host) {
+			tt.begin(s, a)
+			for range maxTries {
+				s.until(a)
+				s.exchange(a, tt.req, tt.resp)
+				s.machine(b).unfinished = nil
+				s.exchange(a, followReq, lostState)
+			}
+			s.exchange(a, delIKE, emptyResp)
+			if len(a.Alive())+len(b.Alive()) != 0 || len(a.Failed) == 0 {
+				t.Errorf("%d and %d Child SAs, %v", len(a.Alive()), len(b.Alive()), a.Failed)
+			}
+		})
+	}
+}
+
+// noMember is a key for which every public value is none of its group.
+type noMember struct{ xform.PrivateKey }
+
+func (noMember) Shared([]byte) ([]byte, error) { return nil, xform.ErrPublicValue }
+
+// TestPublicValueRefused has answers whose public values are none: the peer is
+// at fault, and the IKE SA ends at once (RFC 6989 section 2.5).
+func TestPublicValueRefused(t *testing.T) {
+	child := func(s *steps, h *iketest.Host) { s.rekey(h) }
+	whole := func(s *steps, h *iketest.Host) { s.do(h, ike.RekeyIKE{}) }
+	for _, tt := range []struct {
+		name    string
+		begin   func(s *steps, h *iketest.Host)
+		spoil   func(task)
+		between [2]string // an exchange before
+		last    [2]string
+	}{
+		{"Child SA", child, func(t task) { t.(*createChild).request.key = noMember{} }, [2]string{}, [2]string{rekeyKE, childLinked}},
+		{"Child SA, additional", child, func(t task) { t.(*createChild).agreed.key = noMember{} }, [2]string{rekeyKE, childLinked}, [2]string{followReq, followResp}},
+		{"IKE SA", whole, func(t task) { t.(*rekeyIKE).key = noMember{} }, [2]string{}, [2]string{ikeReq, linkResp}},
+		{"IKE SA, additional", whole, func(t task) { t.(*rekeyIKE).agreed.key = noMember{} }, [2]string{ikeReq, linkResp}, [2]string{followReq, followResp}},
+	} {
+		ends(t, tt.name, twoMethods, func(s *steps, a, b *iketest.Host) {
+			tt.begin(s, a)
+			if tt.between[0] != "" {
+				s.exchange(a, tt.between[0], tt.between[1])
+			}
+			tt.spoil(s.machine(a).cur.ours.pending[0].task)
+			s.exchange(a, tt.last[0], tt.last[1])
+			s.says(a, delIKE)
+			if m := s.machine(a); m.state != Closing || len(a.Alive()) != 0 || len(a.Failed) == 0 {
+				t.Errorf("%s, %d Child SAs, %v", m.state, len(a.Alive()), a.Failed)
+			}
+		})
+	}
+}

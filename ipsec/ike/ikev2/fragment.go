@@ -2,7 +2,9 @@ package ikev2
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
@@ -13,18 +15,23 @@ import (
 const shrinkAt = 3
 
 // room returns how many bytes of an IKE message go into an IP datagram of a
-// size, behind the headers of IP and UDP and the non-ESP marker.
-func room(size int, remote netip.Addr) int {
-	const udp, marker = 8, 4
-	if remote.Is4() || remote.Is4In6() {
-		return size - 20 - udp - marker
+// size, behind the headers of IP and UDP and the non-ESP marker, which a message
+// from port 500 does without (RFC 7383 appendix B).
+func room(size int, by path) int {
+	const ip4, ip6, udp, marker = 20, 40, 8, 4
+	size -= udp
+	if by.local.Port() != ike.PortIKE {
+		size -= marker
 	}
-	return size - 40 - udp - marker
+	if a := by.remote.Addr(); a.Is4() || a.Is4In6() {
+		return size - ip4
+	}
+	return size - ip6
 }
 
 // cut seals a message: in one piece, or in fragments if it would be larger
 // than an IP datagram of a size, 0 for any size.
-func (m *outgoing) cut(size int, remote netip.Addr) ([][]byte, error) {
+func (m *outgoing) cut(size int, by path) ([][]byte, error) {
 	whole := func() ([][]byte, error) {
 		b, err := wire.Seal(m.header, m.first, m.plain, m.cipher)
 		return [][]byte{b}, err
@@ -32,7 +39,7 @@ func (m *outgoing) cut(size int, remote netip.Addr) ([][]byte, error) {
 	if size == 0 {
 		return whole()
 	}
-	n := room(size, remote)
+	n := room(size, by)
 	if wire.SealedSize(len(m.plain), m.cipher) <= n {
 		return whole()
 	}
@@ -56,7 +63,7 @@ func (s *SA) shrink(ses *session, m *outgoing) bool {
 	if ses.fragmentSize <= size || m.cipher == nil {
 		return false
 	}
-	data, err := m.cut(size, s.remote.Addr())
+	data, err := m.cut(size, path{s.local, s.remote})
 	if err != nil || len(data) <= len(m.data) {
 		return false
 	}
@@ -71,11 +78,17 @@ const (
 	maxPartialUnknown = 32 << 10
 )
 
+// partialTime is how long the rest of a message may take to come, from its
+// first fragment on: as long as a request of ours is sent again.
+const partialTime = 31 * time.Second
+
 // partial is a message of which some fragments have come.
 type partial struct {
 	wire.Reassembly
 	exchange wire.ExchangeType
-	size     int // bytes of the datagrams
+	head     []byte // of fragment 1
+	size     int    // bytes of the datagrams
+	until    time.Time
 }
 
 // partialKey tells the messages of a session's peer apart.
@@ -84,8 +97,15 @@ type partialKey struct {
 	id       uint32
 }
 
+// forgetPartial drops what came of messages whose rest has not come in time: a
+// request is then as if it had never come (RFC 7383 section 2.6).
+func (s *SA) forgetPartial(ses *session) {
+	maps.DeleteFunc(ses.partial, func(_ partialKey, r *partial) bool { return s.due(r.until) })
+}
+
 // collect takes a fragment that is authentic. It returns the message, once all
-// of it has come, or nil (RFC 7383 section 2.6).
+// of it has come, or nil (RFC 7383 section 2.6). A peer of whose messages too
+// much would have to be kept is at fault, or means harm (section 5).
 func (s *SA) collect(ses *session, d ike.Datagram, h wire.Header, f *wire.Fragment) (*message, error) {
 	if ses.fragmentSize == 0 {
 		return nil, fmt.Errorf("%w: a fragment, which was not agreed on", errIgnored)
@@ -93,7 +113,7 @@ func (s *SA) collect(ses *session, d ike.Datagram, h wire.Header, f *wire.Fragme
 	key := partialKey{h.Response, h.MessageID}
 	r := ses.partial[key]
 	if r == nil {
-		r = &partial{exchange: h.Exchange}
+		r = &partial{exchange: h.Exchange, until: s.now.Add(partialTime)}
 	}
 	if r.exchange != h.Exchange || !r.Wants(f) {
 		return nil, fmt.Errorf("%w: fragment %d of %d of message %d, which came before or is of no use", errIgnored, f.Number, f.Total, h.MessageID)
@@ -112,8 +132,13 @@ func (s *SA) collect(ses *session, d ike.Datagram, h wire.Header, f *wire.Fragme
 		}
 	}
 	if !r.Add(f, plain, most) {
-		delete(ses.partial, key)
-		return nil, fmt.Errorf("%w: the fragments of message %d are too many", errIgnored, h.MessageID)
+		ses.partial = nil
+		err := fmt.Errorf("%w: the fragments of message %d are too many", ike.ErrClosed, h.MessageID)
+		s.giveUp(err)
+		return nil, err
+	}
+	if f.Number == 1 {
+		r.head = headOf(d)
 	}
 	r.size += len(d.Data)
 	first, plain, ok := r.Whole()
@@ -126,7 +151,7 @@ func (s *SA) collect(ses *session, d ike.Datagram, h wire.Header, f *wire.Fragme
 	}
 	delete(ses.partial, key)
 	h.FirstPayload = wire.TypeEncrypted
-	m := &message{contents: contents{h, first, plain}, local: d.Local, remote: d.Remote, size: r.size, fragments: int(f.Total)}
+	m := &message{contents: contents{h, r.head, first, plain}, local: d.Local, remote: d.Remote, size: r.size, fragments: int(f.Total)}
 	m.read()
 	return m, nil
 }

@@ -84,7 +84,7 @@ func TestFragmentation(t *testing.T) {
 					if hd.FirstPayload == wire.TypeFragment {
 						cut++
 					}
-					if most := room(h.Policy.FragmentSize, h.Addr); tt.fragmented && hd.Exchange != wire.IKESAInit && len(s.Data) > most {
+					if most := room(h.Policy.FragmentSize, path{s.Local, s.Remote}); tt.fragmented && hd.Exchange != wire.IKESAInit && len(s.Data) > most {
 						t.Errorf("%s sent %d bytes of %s, at most %d were allowed", h.Addr, len(s.Data), hd.Exchange, most)
 					}
 				}
@@ -102,10 +102,48 @@ func TestFragmentation(t *testing.T) {
 }
 
 func TestRoom(t *testing.T) {
-	for addr, want := range map[string]int{"10.0.0.1": 1248, "::ffff:10.0.0.1": 1248, "2001:db8::1": 1228} {
-		if got := room(1280, netip.MustParseAddr(addr)); got != want {
-			t.Errorf("%s: %d bytes of IKE in 1280 of IP, want %d", addr, got, want)
+	for addr, want := range map[string]int{"10.0.0.1": 1252, "::ffff:10.0.0.1": 1252, "2001:db8::1": 1232} {
+		for port, marker := range map[uint16]int{500: 0, 4500: 4} {
+			at := netip.AddrPortFrom(netip.MustParseAddr(addr), port)
+			if got := room(1280, path{at, at}); got != want-marker {
+				t.Errorf("%s: %d bytes of IKE in 1280 of IP, want %d", at, got, want-marker)
+			}
 		}
+	}
+}
+
+// TestOneDatagram has the default proposals, whose ML-KEM-768 leaves just enough
+// of a datagram where there is no non-ESP marker in it.
+func TestOneDatagram(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		udp       bool
+		datagrams int
+	}{{"port 500", false, 1}, {"port 4500", true, 2}} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPair()
+			for _, h := range []*iketest.Host{p.a, p.b} {
+				h.Policy.Proposals, h.Policy.ForceUDP = ike.DefaultProposals(), tt.udp
+			}
+			p.acquire(t, nil, tunnel())
+			p.Run(time.Second)
+			if len(p.a.Alive()) != 1 {
+				t.Fatalf("not connected: %v %v", p.a.Failed, p.b.Failed)
+			}
+			sent := 0
+			for _, s := range p.a.Sent {
+				if s.Data[18] != byte(wire.IKEIntermediate) {
+					continue
+				}
+				sent++
+				if size := 20 + 8 + len(s.Data) + (tt.datagrams-1)*4; size > 1280 {
+					t.Errorf("an IP datagram of %d bytes", size)
+				}
+			}
+			if sent != tt.datagrams {
+				t.Errorf("IKE_INTERMEDIATE in %d datagrams, want %d", sent, tt.datagrams)
+			}
+		})
 	}
 }
 
@@ -220,7 +258,7 @@ func TestSmallPath(t *testing.T) {
 	p := newPair()
 	p.bulky(1280)
 	p.Mangle = func(_, _ netip.AddrPort, data []byte) []byte {
-		if len(data) > room(576, p.a.Addr) {
+		if len(data) > 576-20-8 {
 			return nil
 		}
 		return data
@@ -237,6 +275,56 @@ func TestSmallPath(t *testing.T) {
 	}
 }
 
+// TestSmallerAnew has a message cut anew for its third sending: the waits begin
+// anew with it (RFC 7383 section 2.5.2).
+func TestSmallerAnew(t *testing.T) {
+	p := newPair()
+	p.bulky(1280)
+	var at []time.Time
+	p.Mangle = func(_, _ netip.AddrPort, data []byte) []byte {
+		if data[18] != byte(wire.IKEAuth) {
+			return data
+		}
+		if n := len(at); n == 0 || !at[n-1].Equal(p.Now) {
+			at = append(at, p.Now)
+		}
+		return nil
+	}
+	p.acquire(t, nil, tunnel())
+	p.Run(2 * time.Minute)
+	if len(at) != shrinkAt-1+ike.Patient.Sends || len(p.a.Failed) != 1 {
+		t.Fatalf("%d sendings, %v", len(at), p.a.Failed)
+	}
+	for i, wait := range []time.Duration{500, 900, 500, 900} {
+		if got := at[i+1].Sub(at[i]); got != wait*time.Millisecond {
+			t.Errorf("wait %d is %s, want %s", i, got, wait*time.Millisecond)
+		}
+	}
+}
+
+// TestFragmentsTimeOut has the rest of a request never come (RFC 7383 section
+// 2.6). The next sending finds nothing left of the first.
+func TestFragmentsTimeOut(t *testing.T) {
+	p, a, b := established(t)
+	b.cur.fragmentSize = 1280
+	msgs, err := wire.SealFragments(a.cur.header(wire.Informational, b.cur.theirs.next, false), wire.TypeVendorID, make([]byte, 3000), a.cur.out, 1200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.hand(p.b, b, msgs[:2]...)
+	p.Run(partialTime - time.Second)
+	if len(b.cur.partial) != 1 {
+		t.Fatalf("%d messages are kept", len(b.cur.partial))
+	}
+	if at, ok := b.Deadline(); !ok || at.After(p.Now.Add(time.Second)) {
+		t.Errorf("waits until %s", at)
+	}
+	p.Run(time.Second)
+	if len(b.cur.partial) != 0 || b.state != Established {
+		t.Errorf("%d messages are kept, %s", len(b.cur.partial), b.state)
+	}
+}
+
 // TestFragmentsOfAnybody has a peer that has not said who it is send fragments
 // and never a whole message.
 func TestFragmentsOfAnybody(t *testing.T) {
@@ -245,10 +333,11 @@ func TestFragmentsOfAnybody(t *testing.T) {
 	a := p.acquire(t, nil, tunnel()).(*SA)
 	p.Run(100 * time.Millisecond)
 	b := p.b.Machines[0].(*SA)
+	cipher := b.cur.in
 	for id := range uint32(3) {
 		h := a.cur.header(wire.IKEAuth, id+1, false)
 		h.SPIr = b.cur.spiR
-		msgs, err := wire.SealFragments(h, wire.TypeVendorID, make([]byte, 60000), b.cur.in, 1200)
+		msgs, err := wire.SealFragments(h, wire.TypeVendorID, make([]byte, 60000), cipher, 1200)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,32 +352,41 @@ func TestFragmentsOfAnybody(t *testing.T) {
 			}
 		}
 	}
-	if b.state != InitAnswered {
+	if b.state != Closed {
 		t.Errorf("b is %s", b.state)
 	}
 }
 
-// TestFragmentsBounded has a peer that is authenticated do so.
+// TestFragmentsBounded has a peer that is authenticated do so. It is told to go
+// (RFC 7383 section 5).
 func TestFragmentsBounded(t *testing.T) {
 	p, a, b := established(t)
 	b.cur.fragmentSize = 1280
-	for id := range uint32(20) {
+	fromB := p.catch(p.b.Addr)
+	for id := uint32(0); b.state == Established; id++ {
+		if id == 20 {
+			t.Fatal("all is kept, or forgotten")
+		}
 		h := a.cur.header(wire.Informational, b.cur.theirs.next+id, false)
 		msgs, err := wire.SealFragments(h, wire.TypeVendorID, make([]byte, 60000), a.cur.out, 1200)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.hand(p.b, b, msgs[:len(msgs)-1]...)
+		for _, data := range msgs[:len(msgs)-1] {
+			if p.hand(p.b, b, data); b.state != Established {
+				break
+			}
+			kept := 0
+			for _, r := range b.cur.partial {
+				kept += r.Size()
+			}
+			if kept > maxPartial || len(b.cur.partial) > maxWindow {
+				t.Fatalf("%d bytes of %d messages are kept", kept, len(b.cur.partial))
+			}
+		}
 	}
-	kept := 0
-	for _, r := range b.cur.partial {
-		kept += r.Size()
-	}
-	if kept > maxPartial || len(b.cur.partial) > maxWindow {
-		t.Errorf("%d bytes of %d messages are kept", kept, len(b.cur.partial))
-	}
-	if len(b.children) != 1 || b.state != Established {
-		t.Errorf("%d Child SAs, %s", len(b.children), b.state)
+	if len(b.cur.partial) != 0 || b.state != Closing || len(b.children) != 0 || len(*fromB) != 1 {
+		t.Errorf("%d messages are kept, %s, %d Child SAs, %d datagrams", len(b.cur.partial), b.state, len(b.children), len(*fromB))
 	}
 }
 

@@ -29,7 +29,7 @@ type rekeyIKE struct {
 	ni      []byte
 	agreed  *agreement // once the peer has answered CREATE_CHILD_SA
 	tries   int
-	waits   int // how often the peer had no time
+	busy    busy
 }
 
 func (*rekeyIKE) schedule() ike.Schedule { return ike.Patient }
@@ -92,7 +92,6 @@ func (t *rekeyIKE) end(s *SA, ses *session, ps []wire.Payload) {
 	if first && t.again(s, ses, ps) {
 		return
 	}
-	s.busySince = time.Time{}
 	var err error
 	if first {
 		t.agreed, err = t.complete(ses, ps)
@@ -142,7 +141,7 @@ func (t *rekeyIKE) again(s *SA, ses *session, ps []wire.Payload) bool {
 	}
 	switch {
 	case n.Kind == wire.TemporaryFailure:
-		s.askAgain(t, &t.waits)
+		s.askAgain(t, &t.busy)
 		return true
 	case n.Kind == wire.InvalidKEPayload && len(n.Data) == 2 && t.tries < maxTries:
 		if g := binary.BigEndian.Uint16(n.Data); g != t.group && offersGroup(t.offered, g) {
@@ -175,11 +174,19 @@ func (t *rekeyIKE) fail(s *SA, ps []wire.Payload, err error) {
 		s.enqueueLater(t) // we were too slow for the peer
 		return
 	}
-	s.renew = s.now.Add(s.jitter(rekeyAgain))
+	if s.lastTry(s.expire) {
+		s.renewAuth("the IKE SA could not be rekeyed", s.expire)
+	} else {
+		s.renew = s.now.Add(s.jitter(rekeyAgain))
+	}
 	s.emit(ike.Failed{Why: &ike.NegotiationError{
 		Step: "rekeying of the IKE SA", Peer: s.remote.String(), Identity: s.peer.RemoteID,
 		Err: err, Ours: ike.Terms{Proposals: t.offered},
 	}})
+	if hopeless(ps, err) {
+		s.close(ike.Close{Reason: err.Error()})
+		return
+	}
 	if refused && n.Kind == wire.NoAdditionalSAs {
 		s.renewAuth("the peer does not rekey this IKE SA", time.Time{})
 	}

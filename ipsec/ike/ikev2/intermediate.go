@@ -154,11 +154,7 @@ func (a *intAuth) octets() []byte {
 	return binary.BigEndian.AppendUint32(slices.Concat(a.i, a.r), a.count+1)
 }
 
-// unsealed returns IntAuth_A | IntAuth_P: the message as it would be if the SK
-// payload held its contents and nothing else, neither IV nor padding nor ICV,
-// with lengths that say so.
-func (c contents) unsealed() ([]byte, error) {
-	return wire.Encode(c.header, []wire.Payload{&wire.Encrypted{Inner: c.first, Body: c.plain}})
-}
+// unsealed returns IntAuth_A | IntAuth_P.
+func (c contents) unsealed() ([]byte, error) { return wire.Unsealed(c.head, c.plain) }
 
 func groupName(id uint16) string { return ipsec.Transform{Type: ipsec.TypeGroup, ID: id}.String() }

@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -105,6 +106,66 @@ func TestIntermediateInitiator(t *testing.T) {
 			p.checkChild(h, p.sk)
 		})
 	}
+}
+
+// TestIntermediateReserved has a peer that sets bits which mean nothing yet. They
+// are a part of what is signed, as they came; those of a message in fragments are
+// those of the first (RFC 9242 section 3.3.2).
+func TestIntermediateReserved(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		t.Run(fmt.Sprintf("in fragments %v", cut), func(t *testing.T) {
+			p, h := newByHand(t, true, 36)
+			h.Policy.FragmentSize = 1400
+			m, _ := p.begin(h, []ipsec.Proposal{suiteByHand(36)}, 16438, 16430)
+			p.flags, p.reserved = 0x41, 0xd5
+			if !cut {
+				p.exchange(h, m, 36)
+			} else {
+				p.exchangeInParts(h, m)
+			}
+			p.authenticate(h, m, p.sk, p.sk, childPayloads()...)
+			connected(t, h, 1)
+		})
+	}
+}
+
+// exchangeInParts is exchange with ML-KEM-768 and a request in two fragments,
+// of which the second comes first.
+func (p *byHand) exchangeInParts(h *iketest.Host, m ike.Machine) {
+	p.t.Helper()
+	public, decapsulate := p.kem(36)
+	first, plain, err := wire.EncodePayloads([]wire.Payload{&wire.KE{Group: 36, Data: public}})
+	p.must(err)
+	fragment := func(number byte, next wire.PayloadType, reserved byte, part []byte) []byte {
+		g, salt := p.aead(true)
+		n := 28 + 8 + 8 + len(part) + 1 + 16
+		b := p.head(43, 1, false, n)
+		b[16] = 53
+		b = append(b, byte(next), reserved)
+		b = binary.BigEndian.AppendUint16(b, uint16(n-28))
+		b = append(b, 0, number, 0, 2)
+		p.iv++
+		iv := binary.BigEndian.AppendUint64(nil, p.iv)
+		return slices.Concat(b, iv, g.Seal(nil, slices.Concat(salt, iv), append(slices.Clone(part), 0), b))
+	}
+	if sent := p.send(h, m, fragment(2, 0, 0x2a, plain[600:])); len(sent) != 0 {
+		p.t.Fatalf("%d answers to half a message", len(sent))
+	}
+	answer := p.one(p.send(h, m, fragment(1, first, p.reserved, plain[:600])))
+	a := p.head(43, 1, false, 32+len(plain))
+	a = append(a, byte(first), p.reserved)
+	a = binary.BigEndian.AppendUint16(a, uint16(4+len(plain)))
+	p.intAuth[0] = prfByHand(p.sk.pi, a, plain)
+	_, ps := p.open(answer)
+	ke, ok := wire.Find[*wire.KE](ps)
+	if !ok {
+		p.t.Fatalf("the answer is %v", ps)
+	}
+	shared, err := decapsulate(ke.Data)
+	p.must(err)
+	p.note(answer)
+	p.exchanges++
+	p.mix(shared)
 }
 
 // TestIntermediateRefused has requests that do not fit what was agreed on.

@@ -40,8 +40,6 @@ const hintEvery = 10 * time.Second
 // sooner.
 func (s *SA) hint() {
 	switch {
-	case s.state == Closing:
-		s.finish("closed; the peer does not know it any more")
 	case s.state != Established || !s.probed.IsZero() && s.now.Sub(s.probed) < hintEvery:
 	case !s.cur.ours.idle():
 		s.probed = s.now

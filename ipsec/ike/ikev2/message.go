@@ -1,6 +1,7 @@
 package ikev2
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -94,9 +95,22 @@ func (s *SA) response(ses *session, d ike.Datagram, h wire.Header) error {
 	s.inner = m.contents
 	p.task.end(s, ses, m.payloads)
 	if _, fatal := wire.FindNotify(m.payloads, wire.InvalidSyntax); fatal && s.state == Established {
-		s.die(fmt.Errorf("%w: the peer could not read our request of %s", ike.ErrClosed, h.Exchange))
+		s.broken(ses, fmt.Errorf("%w: the peer could not read our request of %s", ike.ErrClosed, h.Exchange))
 	}
 	return nil
+}
+
+// broken ends the IKE SA of a session that one end could not read: the one in
+// use, or one that was replaced or made in vain, which has no Child SAs.
+func (s *SA) broken(ses *session, why error) {
+	switch ses {
+	case s.cur:
+		s.die(why)
+		return
+	case s.rival:
+		s.rival = nil
+	}
+	s.drop(ses)
 }
 
 // giveUp ends the SA because of a peer that cannot be understood.
@@ -120,7 +134,7 @@ func (s *SA) open(ses *session, d ike.Datagram, h wire.Header) (*message, error)
 	case *wire.Fragment:
 		return s.collect(ses, d, h, sealed)
 	case *wire.Encrypted:
-		m := &message{contents: contents{header: h, first: sealed.Inner}, local: d.Local, remote: d.Remote, size: len(d.Data)}
+		m := &message{contents: contents{header: h, head: headOf(d), first: sealed.Inner}, local: d.Local, remote: d.Remote, size: len(d.Data)}
 		if m.plain, err = wire.Unseal(d.Data, sealed.Body, ses.in); err != nil {
 			return nil, err
 		}
@@ -130,6 +144,9 @@ func (s *SA) open(ses *session, d ike.Datagram, h wire.Header) (*message, error)
 	}
 	return nil, fmt.Errorf("%w: the message is not protected", errIgnored)
 }
+
+// headOf returns the head of a message that onlyPayload takes.
+func headOf(d ike.Datagram) []byte { return bytes.Clone(d.Data[:wire.SealedHead]) }
 
 func onlyPayload(d ike.Datagram) (wire.Payload, error) {
 	_, outer, err := wire.Decode(d.Data)

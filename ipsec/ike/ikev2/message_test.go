@@ -46,7 +46,7 @@ func TestMalformedRequest(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p, a, b := established(t)
 			x := &ask{x: tt.x}
-			m := &outgoing{contents: contents{a.cur.header(tt.x, a.cur.ours.next, false), tt.first, tt.plain}, cipher: a.cur.out}
+			m := &outgoing{contents: contents{header: a.cur.header(tt.x, a.cur.ours.next, false), first: tt.first, plain: tt.plain}, cipher: a.cur.out}
 			m.data = [][]byte{sealed(t, a, m.header, m.first, m.plain)}
 			a.dispatch(a.cur, m, x)
 			p.hand(p.b, b, m.data[0])

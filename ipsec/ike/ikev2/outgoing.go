@@ -1,7 +1,10 @@
 package ikev2
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
@@ -13,6 +16,7 @@ import (
 // it was sealed and, if need be, cut into fragments.
 type contents struct {
 	header wire.Header
+	head   []byte // as it stands on the wire, up to the contents, in the first fragment if there are any
 	first  wire.PayloadType
 	plain  []byte
 }
@@ -29,8 +33,8 @@ func inClear(h wire.Header, data []byte) *outgoing {
 	return &outgoing{contents: contents{header: h}, data: [][]byte{data}}
 }
 
-// seal protects a message to the peer, in one piece or in fragments.
-func (s *SA) seal(ses *session, h wire.Header, ps []wire.Payload) (*outgoing, error) {
+// seal protects a message to the peer, by a path, in one piece or in fragments.
+func (s *SA) seal(ses *session, by path, h wire.Header, ps []wire.Payload) (*outgoing, error) {
 	if ses.out == nil {
 		return nil, fmt.Errorf("%w: no keys for %s", ike.ErrClosed, h.Exchange)
 	}
@@ -39,8 +43,11 @@ func (s *SA) seal(ses *session, h wire.Header, ps []wire.Payload) (*outgoing, er
 	if m.first, m.plain, err = wire.EncodePayloads(ps); err != nil {
 		return nil, err
 	}
-	m.data, err = m.cut(ses.fragmentSize, s.remote.Addr())
-	return m, err
+	if m.data, err = m.cut(ses.fragmentSize, by); err != nil {
+		return nil, err
+	}
+	m.head = bytes.Clone(m.data[0][:wire.SealedHead])
+	return m, nil
 }
 
 // transmit sends a message to a place. With again set it was sent before.
@@ -81,14 +88,21 @@ func (s *SA) request(ses *session, x wire.ExchangeType, ps []wire.Payload, t tas
 
 // requestContents is request for one who needs what was sealed.
 func (s *SA) requestContents(ses *session, x wire.ExchangeType, ps []wire.Payload, t task) (contents, error) {
+	if ses.ours.next == math.MaxUint32 {
+		return contents{}, errors.New("the IKE SA has no message number left")
+	}
 	ps = s.announce(ses, x, ps)
-	m, err := s.seal(ses, ses.header(x, ses.ours.next, false), ps)
+	m, err := s.seal(ses, path{s.local, s.remote}, ses.header(x, ses.ours.next, false), ps)
 	if err != nil {
 		return contents{}, err
 	}
 	s.dispatch(ses, m, t)
 	return m.contents, nil
 }
+
+// manyRequests is the message number from which on an IKE SA is rekeyed, long
+// before there is none left (RFC 7296 section 2.2).
+const manyRequests = 1 << 31
 
 // dispatch sends a request for the first time.
 func (s *SA) dispatch(ses *session, m *outgoing, t task) {
@@ -101,6 +115,9 @@ func (s *SA) dispatch(ses *session, m *outgoing, t task) {
 		s.trial.by, s.trial.ses, p.tried = p, ses, true
 	}
 	s.transmitRequest(p, false)
+	if ses == s.cur && ses.ours.next >= manyRequests && s.renew.IsZero() {
+		s.renew = s.now
+	}
 }
 
 // transmitRequest sends a request to where the peer is, or may be.
@@ -121,8 +138,11 @@ func (s *SA) again(ses *session, p *request) {
 		if p == s.trial.by && p.sends > trialSends {
 			s.trial = trial{}
 		}
-		if p.sends == shrinkAt {
-			p.small = s.shrink(ses, &p.outgoing)
+		if p.sends == shrinkAt && !p.small && s.shrink(ses, &p.outgoing) {
+			// Its waits begin anew (RFC 7383 section 2.5.2).
+			p.small, p.sends = true, 1
+			wait, _ = p.schedule.Wait(1)
+			p.at = s.now.Add(wait)
 		}
 		s.transmitRequest(p, true)
 		return
@@ -149,7 +169,7 @@ func (s *SA) respond(q *query, ps []wire.Payload) error {
 // respondContents is respond for one who needs what was sealed.
 func (s *SA) respondContents(q *query, ps []wire.Payload) (contents, error) {
 	ps = s.announce(q.ses, q.header.Exchange, ps)
-	m, err := s.seal(q.ses, q.ses.header(q.header.Exchange, q.header.MessageID, true), ps)
+	m, err := s.seal(q.ses, path{q.local, q.remote}, q.ses.header(q.header.Exchange, q.header.MessageID, true), ps)
 	if err != nil {
 		return contents{}, err
 	}
@@ -157,7 +177,7 @@ func (s *SA) respondContents(q *query, ps []wire.Payload) (contents, error) {
 	q.ses.theirs.answered()
 	s.transmit(q.local, q.remote, m, false)
 	if _, fatal := wire.FindNotify(ps, wire.InvalidSyntax); fatal && (s.state == Established || s.state == Closing) {
-		s.die(fmt.Errorf("%w: the peer sent a malformed request of %s", ike.ErrClosed, q.header.Exchange))
+		s.broken(q.ses, fmt.Errorf("%w: the peer sent a malformed request of %s", ike.ErrClosed, q.header.Exchange))
 	}
 	return m.contents, nil
 }
@@ -165,7 +185,7 @@ func (s *SA) respondContents(q *query, ps []wire.Payload) (contents, error) {
 // tell sends a request whose answer nobody waits for.
 func (s *SA) tell(ses *session, x wire.ExchangeType, ps []wire.Payload) {
 	// Without keys there is nobody to be told.
-	if m, err := s.seal(ses, ses.header(x, ses.ours.next, false), ps); err == nil {
+	if m, err := s.seal(ses, path{s.local, s.remote}, ses.header(x, ses.ours.next, false), ps); err == nil {
 		s.transmit(s.local, s.remote, m, false)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
@@ -83,8 +84,7 @@ func (s *SA) acceptPPK(ps []wire.Payload) (*wire.Auth, error) {
 	if !ok {
 		return nil, errNoAuth
 	}
-	id, named := wire.FindNotify(ps, wire.PPKIdentity)
-	if !st.usePPK || !named {
+	if !st.usePPK {
 		switch {
 		case p.PPKRequired && len(p.PPKs) == 0:
 			return nil, errPPKMissing
@@ -92,6 +92,10 @@ func (s *SA) acceptPPK(ps []wire.Payload) (*wire.Auth, error) {
 			return nil, fmt.Errorf("%w: the rule requires one, and the peer uses none", ike.ErrPPK)
 		}
 		return auth, nil
+	}
+	id, named := wire.FindNotify(ps, wire.PPKIdentity)
+	if !named {
+		return nil, fmt.Errorf("%w: the peer said that it uses one, and does not say which", ike.ErrPPK)
 	}
 	for _, k := range p.PPKs {
 		if bytes.Equal(id.Data, ppkID(k)) {
@@ -106,12 +110,29 @@ func (s *SA) acceptPPK(ps []wire.Payload) (*wire.Auth, error) {
 		return nil, fmt.Errorf("%w, and the rule requires one", why)
 	case !ok:
 		return nil, fmt.Errorf("%w, and the peer requires it", why)
+	case auth.Method == wire.AuthNull:
+		return nil, fmt.Errorf("%w, and %w", why, errPPKProof)
 	}
 	return &wire.Auth{Method: auth.Method, Data: plain.Data}, nil
 }
 
 // errPPKMissing is a policy that nobody can meet.
 var errPPKMissing = fmt.Errorf("%w: the rule requires one and has none", ike.ErrPPK)
+
+// errPPKProof says why an end that announces PPKs and proves nothing else may
+// not go without one (RFC 8784 section 5.2.3).
+var errPPKProof = errors.New("without a PPK nothing would prove who it is")
+
+// provable leaves out NULL authentication for an initiator that announced PPKs
+// to a peer that uses none.
+func provable(methods []ike.AuthMethod) []ike.AuthMethod {
+	return slices.DeleteFunc(slices.Clone(methods), isNull)
+}
+
+func isNull(m ike.AuthMethod) bool {
+	_, null := m.(ike.Null)
+	return null
+}
 
 var errNoAuth = errors.New("the peer sent no AUTH payload: EAP is not supported")
 

@@ -119,7 +119,7 @@ func TestPPKOdd(t *testing.T) {
 		required bool
 		good     bool
 	}{
-		{"no PPK_IDENTITY after all", nil, nil, false, true},
+		{"no PPK_IDENTITY after all", nil, nil, false, false},
 		{"no PPK_IDENTITY, and one is required", nil, nil, true, false},
 		{"the right name and another secret", &wire.Notify{Kind: 16436, Data: []byte("\x02one")}, ppkTwo.Secret, false, false},
 		{"the right name and no secret", &wire.Notify{Kind: 16436, Data: []byte("\x02one")}, nil, false, false},

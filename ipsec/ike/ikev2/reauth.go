@@ -65,10 +65,26 @@ func (s *SA) authLifetime() (d time.Duration, ok bool) {
 
 // setAuthLifetime takes the peer's AUTH_LIFETIME, that of IKE_AUTH or one that
 // it lets us know of later: the IKE SA ends after that time. Only a responder
-// says so (RFC 4478 section 3).
+// says so (RFC 4478 section 3). No time at all asks us to begin at once; until
+// the peer deletes this IKE SA it stays for a moment, as the other one takes its
+// time (section 2). Who has just authenticated does not begin again as soon, or
+// it would never end.
 func (s *SA) setAuthLifetime(d time.Duration) {
-	if s.began {
-		s.limit("the peer wants us to authenticate anew", s.now.Add(d), true)
+	if !s.began {
+		return
+	}
+	const reason = "the peer wants us to authenticate anew"
+	if d > 0 {
+		s.limit(reason, s.now.Add(d), true)
+		return
+	}
+	begin := s.now
+	if least := s.peer.Since.Add(minProof); begin.Before(least) {
+		begin = least
+	}
+	s.limit(reason, begin.Add(minProof), true)
+	if r := &s.reauth; !r.begun && (r.begin.IsZero() || begin.Before(r.begin)) {
+		r.begin = begin
 	}
 }
 

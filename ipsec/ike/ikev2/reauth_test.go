@@ -63,6 +63,8 @@ func TestReauth(t *testing.T) {
 		{"never", nil, nil, false, 0, 0, 0},
 		{"AUTH_LIFETIME comes sooner", hour, func(a *SA) { a.setAuthLifetime(10 * time.Minute) }, true, 8*time.Minute + 30*time.Second, 9*time.Minute + 30*time.Second, 10 * time.Minute},
 		{"AUTH_LIFETIME comes later", hour, func(a *SA) { a.setAuthLifetime(2 * time.Hour) }, true, 51 * time.Minute, 57*time.Minute + 30*time.Second, time.Hour},
+		{"AUTH_LIFETIME of nothing", hour, func(a *SA) { a.peer.Since = a.now.Add(-time.Hour); a.setAuthLifetime(0) }, true, 0, 0, time.Minute},
+		{"AUTH_LIFETIME of nothing from the beginning", hour, func(a *SA) { a.setAuthLifetime(0) }, true, time.Minute, time.Minute, 2 * time.Minute},
 		{"certificate ends", nil, func(a *SA) { a.proof.Until = a.now.Add(30 * 24 * time.Hour); a.scheduleReauth() }, true, 30*24*time.Hour - 10*time.Minute, 30*24*time.Hour - 9*time.Minute, 30 * 24 * time.Hour},
 		{"certificate ends at once", nil, func(a *SA) { a.proof.Until = a.now.Add(20 * time.Second); a.scheduleReauth() }, false, 0, 0, 20 * time.Second},
 	} {

@@ -50,13 +50,13 @@ type SA struct {
 	heard  time.Time // when the peer last proved to be there
 	probed time.Time // when a hint last made us ask
 	renew  time.Time // when the IKE SA is to be rekeyed, or zero
+	expire time.Time // when its lifetime ends, or zero
 	reauth reauth
 
-	looked    time.Time // when the Child SAs' packets were last looked at
-	sending   bool      // packets had left then
-	unheard   time.Time // since when packets have left and none come, or zero
-	busySince time.Time // since when the peer has had no time for what we ask, or zero
-	began     bool      // this end sent the first IKE_SA_INIT
+	looked  time.Time // when the Child SAs' packets were last looked at
+	sending bool      // packets had left then
+	unheard time.Time // since when packets have left and none come, or zero
+	began   bool      // this end sent the first IKE_SA_INIT
 }
 
 var _ ike.Machine = (*SA)(nil)
@@ -166,6 +166,9 @@ func (s *SA) Deadline() (at time.Time, ok bool) {
 		for _, p := range ses.ours.pending {
 			want(p.at)
 		}
+		for _, r := range ses.partial {
+			want(r.until)
+		}
 	}
 	want(s.until)
 	if s.state == Established {
@@ -199,6 +202,7 @@ func (s *SA) tick() {
 		return
 	}
 	for _, ses := range slices.Collect(s.sessions()) {
+		s.forgetPartial(ses)
 		for _, p := range slices.Clone(ses.ours.pending) {
 			if s.due(p.at) && s.state != Closed {
 				s.again(ses, p)

@@ -67,15 +67,23 @@ func (s *SA) enqueueLater(t task) { s.enqueueAfter(t, 1) }
 // must be out of step with us.
 const busyTime = 3 * time.Minute
 
+// busy is how often, and since when, the peer has had no time for one task on
+// the same IKE SA.
+type busy struct {
+	on    *session
+	times int
+	since time.Time
+}
+
 // askAgain tries what the peer had no time for once more, later each time. If
 // it never has any, the IKE SA is closed (RFC 7296 section 2.25).
-func (s *SA) askAgain(t task, times *int) {
-	*times++
-	s.enqueueAfter(t, *times)
-	if s.busySince.IsZero() {
-		s.busySince = s.now
+func (s *SA) askAgain(t task, b *busy) {
+	if b.on != s.cur {
+		*b = busy{on: s.cur, since: s.now}
 	}
-	if s.now.Sub(s.busySince) > busyTime {
+	b.times++
+	s.enqueueAfter(t, b.times)
+	if s.now.Sub(b.since) > busyTime {
 		s.close(ike.Close{Reason: "the peer has had no time for minutes: it is out of step"})
 	}
 }
@@ -152,8 +160,19 @@ func wipeTask(t task) {
 	}
 }
 
+// creates reports whether a task is about to begin with CREATE_CHILD_SA.
+func creates(t task) bool {
+	switch t.(type) {
+	case *createChild, *rekeyIKE:
+		return !goesOn(t)
+	}
+	return false
+}
+
 // ready returns the task of the queue that begins first, and when: -1 if none
 // can before an answer comes. Those whose time has come begin in their order.
+// While the peer is about to replace the IKE SA nothing is created on it
+// (RFC 7296 section 1.3.2).
 func (s *SA) ready() (first int) {
 	first = -1
 	if s.state != Established && s.state != Closing {
@@ -163,9 +182,11 @@ func (s *SA) ready() (first int) {
 	if w.full() || w.any(alone) {
 		return first
 	}
+	replaced := s.theirRekeying(s.cur) != nil
 	for i, q := range s.queue {
 		may, due := w.idle() || !alone(q.task), !q.at.After(s.now)
 		switch {
+		case replaced && creates(q.task):
 		case due && may:
 			return i
 		case due:

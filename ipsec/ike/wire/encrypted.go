@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 )
 
 // Sealer encrypts and authenticates the content of an SK payload
@@ -70,6 +72,27 @@ func seal(h Header, t PayloadType, head, plaintext []byte, c Sealer) ([]byte, er
 	if len(b) != headerLen+n {
 		return nil, fmt.Errorf("seal the %s payload of %s: the message has %d bytes, its length field says %d", t, h.Exchange, len(b), headerLen+n)
 	}
+	return b, nil
+}
+
+// SealedHead is how many bytes stand before the body of an SK or SKF payload
+// that is the only one of its message: the IKE header and the generic header.
+const SealedHead = headerLen + genericLen
+
+// Unsealed returns a message as it would be if its SK payload held its contents
+// and nothing else, neither IV nor padding nor ICV, with lengths that say so
+// (RFC 9242 section 3.3.2). The head is SealedHead bytes of the message as they
+// stand on the wire, reserved bits among them, or of its first fragment. The
+// error is an *Error.
+func Unsealed(head, plaintext []byte) ([]byte, error) {
+	n := genericLen + len(plaintext)
+	if len(head) != SealedHead || n > math.MaxUint16 {
+		return nil, cannotEncode(TypeEncrypted, plaintext, "%d bytes behind a head of %d", len(plaintext), len(head))
+	}
+	b := slices.Concat(head, plaintext)
+	b[16] = byte(TypeEncrypted)
+	binary.BigEndian.PutUint32(b[24:], uint32(headerLen+n))
+	binary.BigEndian.PutUint16(b[headerLen+2:], uint16(n))
 	return b, nil
 }
 

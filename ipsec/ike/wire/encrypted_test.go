@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"reflect"
 	"testing"
@@ -175,4 +176,34 @@ func TestEncodeEncryptedErrors(t *testing.T) {
 	if b, err := EncodeEncrypted(h, nil, c); err == nil {
 		t.Errorf("a length field that is not the length: %x", b)
 	}
+}
+
+// TestUnsealed has the message of RFC 9242 section 3.3.2, figure 1, of an SK
+// payload and of the first of two fragments: all bits of the head stay but those
+// of the lengths and of the payload's type.
+func TestUnsealed(t *testing.T) {
+	c, plaintext := newGCM(t), []byte("the inner payloads")
+	h := Header{SPIi: 1, SPIr: 2, Version: Version2, Exchange: IKEIntermediate, Initiator: true, MessageID: 1}
+	whole, err := Seal(h, TypeKE, plaintext, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := SealFragments(h, TypeKE, plaintext, c, SealedHead+4+c.SealedLen(10))
+	if err != nil || len(parts) != 2 {
+		t.Fatalf("%d fragments, %v", len(parts), err)
+	}
+	const want = "0000000000000001" + "0000000000000002" + "2e202b49" + "00000001" + "00000032" + "22d50016"
+	for _, msg := range [][]byte{whole, parts[0]} {
+		head := bytes.Clone(msg[:SealedHead])
+		head[19] |= 0x41 // bits that mean nothing
+		head[29] |= 0xd5
+		got, err := Unsealed(head, plaintext)
+		if err != nil || hex.EncodeToString(got[:SealedHead]) != want || !bytes.Equal(got[SealedHead:], plaintext) {
+			t.Errorf("%x, %v, want %s and the payloads", got, err, want)
+		}
+	}
+	_, err = Unsealed(whole[:SealedHead-1], plaintext)
+	wantError(t, err, TypeEncrypted)
+	_, err = Unsealed(whole[:SealedHead], make([]byte, 0x10000-4))
+	wantError(t, err, TypeEncrypted)
 }

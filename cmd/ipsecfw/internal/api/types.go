@@ -136,11 +136,16 @@ type Peer struct {
 	LocalID        string `json:"local-id"`
 	RemoteID       string `json:"remote-id"`
 	Authentication string `json:"authentication"` // how the peer proved itself
-	Proposal       string `json:"proposal"`
-	NATLocal       bool   `json:"nat-local"`  // we are behind a NAT
-	NATRemote      bool   `json:"nat-remote"` // the peer is
-	Children       int    `json:"children"`   // pairs of SAs that it made and that live
-	AgeSeconds     int64  `json:"age-seconds"`
+	// Revocation is "checked", "unknown", "nowhere" or "off" of a peer with
+	// certificates; Unchecked says why it is unknown.
+	Revocation string `json:"revocation,omitempty"`
+	Unchecked  string `json:"revocation-unknown-why,omitempty"`
+
+	Proposal   string `json:"proposal"`
+	NATLocal   bool   `json:"nat-local"`  // we are behind a NAT
+	NATRemote  bool   `json:"nat-remote"` // the peer is
+	Children   int    `json:"children"`   // pairs of SAs that it made and that live
+	AgeSeconds int64  `json:"age-seconds"`
 
 	PPK           string     `json:"ppk,omitempty"` // the post-quantum preshared key in use, by name
 	Fragmentation bool       `json:"fragmentation"` // both ends cut large messages

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"software.sslmate.com/src/go-pkcs12"
 
@@ -16,52 +17,29 @@ import (
 
 // certificate reads our certificate with its key, and the authorities that
 // we believe. Whether they are valid today is for the negotiation to say.
-func certificate(c *rules.Certificate, read Reader) (ike.AuthMethod, []error) {
-	var errs []error
-	failed := func(err error) bool {
-		if err != nil {
-			errs = append(errs, err)
-		}
-		return err != nil
-	}
+func certificate(c *rules.Certificate, read Reader) (ike.AuthMethod, []flaw) {
 	out := ike.Certificate{
 		Authorities: x509.NewCertPool(), Revocation: revocations[c.Revocation], Lookup: c.AcceptURLs, URL: c.URL, PKCS1: c.PKCS1,
 	}
-	for _, path := range c.Authorities {
-		roots, err := parse(read, path, authorities)
-		failed(err)
-		for _, root := range roots {
-			out.Authorities.AddCert(root)
-		}
-		out.Roots = append(out.Roots, roots...)
+	var inRoots, inIntermediates, inCRLs, inOwn []flaw
+	out.Roots, inRoots = parseAll(read, "certificate/authority", c.Authorities, authorities)
+	for _, root := range out.Roots {
+		out.Authorities.AddCert(root)
 	}
 	if c.Unnamed {
 		out.Excluded = out.Roots
 	}
-	for _, path := range c.Intermediates {
-		issuers, err := parse(read, path, authorities)
-		failed(err)
-		out.Intermediates = append(out.Intermediates, issuers...)
-	}
-	for _, path := range c.CRLs {
-		lists, err := parse(read, path, revocationLists)
-		failed(err)
-		out.CRLs = append(out.CRLs, lists...)
-	}
+	out.Intermediates, inIntermediates = parseAll(read, "certificate/intermediates", c.Intermediates, authorities)
+	out.CRLs, inCRLs = parseAll(read, "certificate/crl", c.CRLs, revocationLists)
 	var own ownership
-	var err error
 	switch {
 	case c.PKCS12 != "":
-		own, err = bundle(c, read)
-		failed(err)
+		own, inOwn = bundle(c, read)
 	case c.Own != "":
-		own, err = pair(c, read)
-		for _, err := range unjoined(err) {
-			failed(err)
-		}
+		own, inOwn = pair(c, read)
 	}
 	out.Chain, out.Key = own.chain, own.key
-	return out, errs
+	return out, slices.Concat(inRoots, inIntermediates, inCRLs, inOwn)
 }
 
 var revocations = map[rules.Revocation]pki.Revocation{
@@ -75,37 +53,31 @@ type ownership struct {
 }
 
 // pair reads our certificate and its key from a file each.
-func pair(c *rules.Certificate, read Reader) (ownership, error) {
-	chain, chainErr := parse(read, c.Own, ownChain)
-	key, keyErr := parse(read, c.Key, privateKey)
-	if err := errors.Join(chainErr, keyErr); err != nil {
-		return ownership{}, err
+func pair(c *rules.Certificate, read Reader) (own ownership, flaws []flaw) {
+	var err error
+	if own.chain, err = parse(read, c.Own, ownChain); err != nil {
+		flaws = append(flaws, flaw{"certificate/own", err})
 	}
-	if !owns(key, chain[0]) {
-		return ownership{}, fmt.Errorf("%s: the key is not that of the certificate %q in %s: name the file of its key", c.Key, chain[0].Subject, c.Own)
+	if own.key, err = parse(read, c.Key, privateKey); err != nil {
+		flaws = append(flaws, flaw{"certificate/key", err})
 	}
-	return ownership{chain, key}, nil
-}
-
-// unjoined returns the parts of what errors.Join made.
-func unjoined(err error) []error {
-	if all, ok := err.(interface{ Unwrap() []error }); ok {
-		return all.Unwrap()
+	if flaws == nil && !owns(own.key, own.chain[0]) {
+		flaws = []flaw{{"certificate/key", fmt.Errorf("%s: the key is not that of the certificate %q in %s: name the file of its key", c.Key, own.chain[0].Subject, c.Own)}}
 	}
-	return []error{err}
+	return own, flaws
 }
 
 // bundle reads our certificate and its key from a PKCS #12 file (RFC 7292).
-func bundle(c *rules.Certificate, read Reader) (ownership, error) {
+func bundle(c *rules.Certificate, read Reader) (ownership, []flaw) {
 	password := ""
 	if c.PasswordFile != "" {
 		b, err := read(c.PasswordFile)
 		if err != nil {
-			return ownership{}, err
+			return ownership{}, []flaw{{"certificate/password-file", err}}
 		}
 		password = string(withoutLineEnd(b))
 	}
-	return parse(read, c.PKCS12, func(file []byte) (ownership, error) {
+	own, err := parse(read, c.PKCS12, func(file []byte) (ownership, error) {
 		key, leaf, issuers, err := pkcs12.DecodeChain(file, password)
 		switch {
 		case errors.Is(err, pkcs12.ErrIncorrectPassword) && c.PasswordFile == "":
@@ -128,6 +100,10 @@ func bundle(c *rules.Certificate, read Reader) (ownership, error) {
 		}
 		return ownership{chain, signer}, nil
 	})
+	if err != nil {
+		return ownership{}, []flaw{{"certificate/pkcs12", err}}
+	}
+	return own, nil
 }
 
 // inOrder returns a certificate and its issuers as far as they are there, but

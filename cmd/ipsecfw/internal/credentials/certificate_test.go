@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"slices"
 	"strings"
@@ -34,10 +35,14 @@ func pfx(t *testing.T, password string, own *identity, issuers ...*identity) []b
 }
 
 // crlOf makes a list of revoked certificates that is good until a time.
-func crlOf(t *testing.T, issuer *identity, until time.Time) []byte {
+func crlOf(t *testing.T, issuer *identity, until time.Time, revoked ...*identity) []byte {
 	t.Helper()
+	var entries []x509.RevocationListEntry
+	for _, x := range revoked {
+		entries = append(entries, x509.RevocationListEntry{SerialNumber: x.cert.SerialNumber, RevocationTime: time.Unix(1, 0), ReasonCode: 4})
+	}
 	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
-		Number: big.NewInt(1), ThisUpdate: time.Unix(1, 0), NextUpdate: until,
+		Number: big.NewInt(1), ThisUpdate: time.Unix(1, 0), NextUpdate: until, RevokedCertificateEntries: entries,
 	}, issuer.cert, issuer.key)
 	if err != nil {
 		t.Fatal(err)
@@ -194,9 +199,12 @@ func TestPPKs(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	now := time.Unix(1<<30, 0)
 	root := issue(t, "Root", ecKey(t), nil, true)
-	host, foreign := issue(t, "host.example", ecKey(t), root, false), issue(t, "host.example", ecKey(t), issue(t, "Other", ecKey(t), nil, true), false)
-	crl := func(until time.Time) *pki.CRL {
-		l, err := pki.ParseCRL(crlOf(t, root, until))
+	issuer := issue(t, "Other", ecKey(t), nil, true)
+	host, foreign := issue(t, "host.example", ecKey(t), root, false), issue(t, "host.example", ecKey(t), issuer, false)
+	middle := issue(t, "Middle", ecKey(t), root, true)
+	low := issue(t, "low.example", ecKey(t), middle, false)
+	crl := func(until time.Time, revoked ...*identity) *pki.CRL {
+		l, err := pki.ParseCRL(crlOf(t, root, until, revoked...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,11 +228,21 @@ func TestWarnings(t *testing.T) {
 			[]string{`the certificate "CN=host.example" is not valid before 1970-01-01`, `the certificate "CN=Root" is not valid before 1970-01-01`}},
 		{"an old CRL", ike.Certificate{CRLs: []*pki.CRL{crl(time.Unix(1e9, 0))}}, now,
 			[]string{`the list of revoked certificates of "CN=Root" was to be replaced on 2001-09-09: what it lists is refused still, and of all else it says nothing any more`}},
+		{"in our own list", ike.Certificate{Chain: []*x509.Certificate{host.cert}, Roots: []*x509.Certificate{root.cert}, CRLs: []*pki.CRL{crl(now.Add(time.Hour)), crl(now.Add(time.Hour), host)}}, now,
+			[]string{`the certificate "CN=host.example" was revoked on 1970-01-01T00:00:01Z (superseded), says a CRL of 1970-01-01T00:00:01Z: peers that know refuse it; get a new one`}},
+		{"its issuer in our own list", ike.Certificate{Chain: []*x509.Certificate{low.cert, middle.cert}, Roots: []*x509.Certificate{root.cert}, CRLs: []*pki.CRL{crl(now.Add(time.Hour), middle)}}, now,
+			[]string{`the certificate "CN=Middle" was revoked on 1970-01-01T00:00:01Z (superseded), says a CRL of 1970-01-01T00:00:01Z: peers that know refuse it; get a new one`}},
+		{"another's in the list of another", ike.Certificate{Chain: []*x509.Certificate{foreign.cert}, Roots: []*x509.Certificate{issuer.cert}, CRLs: []*pki.CRL{crl(now.Add(time.Hour), foreign)}}, now, nil},
 		{"nobody", ike.Null{Ours: true}, now, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := (Credentials{Auth: []ike.AuthMethod{tt.method}}).Warnings(tt.now); !slices.Equal(got, tt.want) {
-				t.Errorf("got  %q\nwant %q", got, tt.want)
+			n := rules.Negotiation{Rule: "staff", Position: "p.yaml:22:5", Auth: []rules.Authentication{{Certificate: &rules.Certificate{}}}}
+			var want []string
+			for _, w := range tt.want {
+				want = append(want, `p.yaml:22:5: warning: rule "staff": `+w)
+			}
+			if got := (Credentials{Auth: []ike.AuthMethod{tt.method}}).Warnings(n, tt.now); !slices.Equal(got, want) {
+				t.Errorf("got  %q\nwant %q", got, want)
 			}
 		})
 	}
@@ -248,5 +266,87 @@ func TestAuthorities(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+// Each error and each warning is where the key stands that it is about.
+func TestPlacesOfFiles(t *testing.T) {
+	root := issue(t, "Root", ecKey(t), nil, true)
+	host := issue(t, "host.example", ecKey(t), root, false)
+	const text = `version: 1
+name: places
+filter-lists: {a: [{from: me, to: 10.1.0.1}]}
+rules:
+  - name: a
+    filter-list: a
+    action: require-security
+    authentication:
+      - certificate:
+          authority: [ca.pem,
+            other.pem]
+          intermediates: middle.pem
+          own: host.pem
+          key: host.key
+          crl:
+            - a.crl
+      - certificate:
+          authority: ca.pem
+          pkcs12: host.p12
+          password-file: password
+      - preshared-key:
+          file: psk
+    key-exchange:
+      ppk: {id: a, file: ppk}
+key-exchange:
+  ppk:
+    - {id: b, file: ppk}
+`
+	file, err := rules.Parse("p.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := file.Negotiations()["a"]
+	good := func() files {
+		return files{"ca.pem": certPEM(root), "other.pem": certPEM(root), "middle.pem": certPEM(root), "host.pem": certPEM(host), "host.key": keyPEM(t, "EC PRIVATE KEY", host.key),
+			"a.crl": crlOf(t, root, time.Unix(1<<31, 0), host), "host.p12": pfx(t, "secret", host), "password": []byte("secret"), "psk": []byte("fifteen bytes !"), "ppk": bytes.Repeat([]byte("x"), 32)}
+	}
+	for name, lines := range map[string][]string{
+		"ca.pem": {"10:23", "18:22"}, "other.pem": {"11:13"}, "middle.pem": {"12:26"}, "host.pem": {"13:16"}, "host.key": {"14:16"}, "a.crl": {"16:15"},
+		"host.p12": {"19:19"}, "password": {"20:26"}, "psk": {"22:17"}, "ppk": {"24:26"},
+	} {
+		f := good()
+		delete(f, name)
+		_, err := Load(n, f.read, nil)
+		if err == nil {
+			t.Errorf("%s is not missed", name)
+			continue
+		}
+		got := strings.Split(err.Error(), "\n")
+		for i, at := range lines {
+			if want := fmt.Sprintf("p.yaml:%s: rule \"a\": open %s: ", at, name); len(got) != len(lines) || !strings.HasPrefix(got[i], want) {
+				t.Errorf("error %q, want %q", got, want)
+			}
+		}
+	}
+	if _, err := FilePPKs(file, files{}.read); err == nil || !strings.HasPrefix(err.Error(), "p.yaml:27:21: key-exchange: open ppk: ") {
+		t.Errorf("error %v", err)
+	}
+	c, err := Load(n, good().read, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.Warnings(n, time.Unix(1<<31+1, 0))
+	want := []string{
+		`13:16: warning: rule "a": the certificate "CN=host.example" expired`, `10:22: warning: rule "a": the certificate "CN=Root" expired`, `10:22: warning: rule "a": the certificate "CN=Root" expired`,
+		`13:16: warning: rule "a": the certificate "CN=host.example" was revoked`, `16:13: warning: rule "a": the list of revoked certificates of "CN=Root" was to be replaced`,
+		`19:19: warning: rule "a": the certificate "CN=host.example" expired`, `18:22: warning: rule "a": the certificate "CN=Root" expired`, `22:17: warning: rule "a": the preshared key has 15 bytes`,
+	}
+	if len(got) != len(want) {
+		t.Fatalf("warnings %q, want %q", got, want)
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], "p.yaml:"+want[i]) {
+			t.Errorf("warning %q, want %q", got[i], want[i])
+		}
 	}
 }

@@ -21,18 +21,28 @@ type Credentials struct {
 	PPKs []ike.PPK        // likewise
 }
 
+// flaw is what is wrong with what a key of the rule file names.
+type flaw struct {
+	key string // its name in rules.Places, below that of the way to authenticate or of the key exchange
+	err error
+}
+
 // Load returns a rule's credentials, without post-quantum keys that the file
 // names for all peers. Fetcher gets what certificates point at,
 // once peers use them; nil if nothing is to be fetched. The error holds all
-// that is wrong, one thing to a line, each with the rule's position and the
-// file.
+// that is wrong, one thing to a line, each with the place of the key that it is
+// about and the file.
 func Load(n rules.Negotiation, read Reader, fetcher pki.Fetcher) (Credentials, error) {
 	var c Credentials
 	var errs []error
-	for _, a := range n.Auth {
-		m, err := load(a, read)
-		if err != nil {
-			errs = append(errs, err...)
+	report := func(within string, flaws ...flaw) {
+		for _, f := range flaws {
+			errs = append(errs, fmt.Errorf("%s: rule %q: %w", n.At(within+f.key), n.Rule, f.err))
+		}
+	}
+	for i, a := range n.Auth {
+		m, flaws := load(a, read)
+		if report(way(i), flaws...); len(flaws) > 0 {
 			continue
 		}
 		if x, ok := m.(ike.Certificate); ok {
@@ -42,15 +52,17 @@ func Load(n rules.Negotiation, read Reader, fetcher pki.Fetcher) (Credentials, e
 		c.Auth = append(c.Auth, m)
 	}
 	if keys := c.unnamedKeys(); n.PeerID != "" && keys > 1 {
-		errs = append(errs, fmt.Errorf("peer-id: %d raw keys of peers are listed, of which none proves the name %q: list the peer's alone, or write peers with fingerprints in its place", keys, n.PeerID))
+		report("", flaw{"peer-id", fmt.Errorf("peer-id: %d raw keys of peers are listed, of which none proves the name %q: list the peer's alone, or write peers with fingerprints in its place", keys, n.PeerID)})
 	}
-	ppks, err := PPKs(n.Exchange.PPKs, read)
-	c.PPKs, errs = ppks, append(errs, err...)
-	for i, err := range errs {
-		errs[i] = fmt.Errorf("%s: rule %q: %w", n.Position, n.Rule, err)
-	}
+	ppks, flaws := ppksOf(n.Exchange.PPKs, read)
+	c.PPKs = ppks
+	report("key-exchange/", flaws...)
 	return c, errors.Join(errs...)
 }
+
+// way is the name in rules.Places of a way to authenticate, before those of its
+// keys.
+func way(i int) string { return fmt.Sprintf("authentication/%d/", i) }
 
 // unnamedKeys counts the raw keys of peers that may call themselves as they
 // like.
@@ -68,7 +80,7 @@ func (c Credentials) unnamedKeys() int {
 	return n
 }
 
-func load(a rules.Authentication, read Reader) (ike.AuthMethod, []error) {
+func load(a rules.Authentication, read Reader) (ike.AuthMethod, []flaw) {
 	switch {
 	case a.Certificate != nil:
 		return certificate(a.Certificate, read)
@@ -79,44 +91,62 @@ func load(a rules.Authentication, read Reader) (ike.AuthMethod, []error) {
 	}
 	s, err := parse(read, a.PresharedKey.File, secret)
 	if err != nil {
-		return nil, []error{err}
+		return nil, []flaw{{"preshared-key/file", err}}
 	}
 	return ike.PresharedKey{Secret: s}, nil
 }
 
-// PPKs returns post-quantum preshared keys, each error with the file.
-func PPKs(named []rules.PPK, read Reader) ([]ike.PPK, []error) {
+// FilePPKs returns the post-quantum preshared keys that a file names for all
+// peers. The error holds all that is wrong, one thing to a line, each with its
+// place and the file.
+func FilePPKs(f *rules.File, read Reader) ([]ike.PPK, error) {
+	out, flaws := ppksOf(f.KeyExchange.PPKs, read)
+	errs := make([]error, len(flaws))
+	for i, x := range flaws {
+		errs[i] = fmt.Errorf("%s: key-exchange: %w", f.KeyExchangeAt(x.key), x.err)
+	}
+	return out, errors.Join(errs...)
+}
+
+func ppksOf(named []rules.PPK, read Reader) ([]ike.PPK, []flaw) {
 	var out []ike.PPK
-	var errs []error
-	for _, k := range named {
+	var flaws []flaw
+	for i, k := range named {
 		s, err := parse(read, k.File, ppk)
 		if err != nil {
-			errs = append(errs, err)
+			flaws = append(flaws, flaw{rules.PPKFile(i), err})
 			continue
 		}
 		out = append(out, ike.PPK{ID: k.ID, Secret: s})
 	}
-	return out, errs
+	return out, flaws
 }
 
 // rawKey reads our key without a certificate, and those of peers.
-func rawKey(k *rules.RawKey, read Reader) (ike.AuthMethod, []error) {
-	var errs []error
+func rawKey(k *rules.RawKey, read Reader) (ike.AuthMethod, []flaw) {
+	var flaws []flaw
 	out := ike.RawKey{PKCS1: k.PKCS1}
 	var err error
 	if out.Key, err = parse(read, k.Key, privateKey); err != nil {
-		errs = append(errs, err)
+		flaws = append(flaws, flaw{"raw-key/key", err})
 	}
-	for _, path := range k.Peers {
-		keys, err := parse(read, path, publicKeys)
+	keys, more := parseAll(read, "raw-key/peers", k.Peers, publicKeys)
+	for _, key := range keys {
+		out.Peers = append(out.Peers, ike.PeerKey{Key: key})
+	}
+	return out, append(flaws, more...)
+}
+
+// parseAll reads the files that a key names, which has the values of all.
+func parseAll[T any](read Reader, key string, paths []string, as func([]byte) ([]T, error)) (all []T, flaws []flaw) {
+	for i, path := range paths {
+		v, err := parse(read, path, as)
 		if err != nil {
-			errs = append(errs, err)
+			flaws = append(flaws, flaw{fmt.Sprintf("%s/%d", key, i), err})
 		}
-		for _, key := range keys {
-			out.Peers = append(out.Peers, ike.PeerKey{Key: key})
-		}
+		all = append(all, v...)
 	}
-	return out, errs
+	return all, flaws
 }
 
 // parse reads the file at a path; what is wrong with it is said with the

@@ -212,7 +212,7 @@ func describePeer(p ike.PeerStatus) api.Peer {
 		Version: int(p.Version), Initiator: p.Initiator,
 		SPIi: fmt.Sprintf("%016x", p.SPIi), SPIr: fmt.Sprintf("%016x", p.SPIr),
 		Local: p.Local.String(), Remote: p.Remote.String(), LocalID: p.LocalID, RemoteID: p.RemoteID,
-		Authentication: p.Auth, Proposal: p.Proposal.String(), NATLocal: p.NATLocal, NATRemote: p.NATRemote,
+		Authentication: p.Auth, Revocation: p.Revocation, Unchecked: p.Unchecked, Proposal: p.Proposal.String(), NATLocal: p.NATLocal, NATRemote: p.NATRemote,
 		Children: len(p.Children), AgeSeconds: int64(time.Since(p.Since).Seconds()),
 		PPK: p.PPK, Fragmentation: p.Fragmentation, Window: p.Window,
 	}

@@ -213,7 +213,7 @@ key-exchange: {ppk: {id: b, file: ppk2}}
 		}
 		got = append(got, text)
 	}
-	if got, want := strings.Join(got, ", "), "ca, ca2, crl, mid, p12!, password!, ppk!, ppk2! test.yaml:13:15: key-exchange, pub, raw!"; got != want {
+	if got, want := strings.Join(got, ", "), "ca, ca2, crl, mid, p12!, password!, ppk!, ppk2! test.yaml:13:35: key-exchange, pub, raw!"; got != want {
 		t.Errorf("missing %s, want %s", got, want)
 	}
 }

@@ -54,11 +54,9 @@ func load(up *api.Policy, fetcher pki.Fetcher) (*part, error) {
 		}
 	}
 	var errs []error
-	ppks, failed := credentials.PPKs(file.KeyExchange.PPKs, read)
-	for _, err := range failed {
-		errs = append(errs, fmt.Errorf("%s: %w", keyExchangeOf(file), err))
+	if p.ppks, err = credentials.FilePPKs(file, read); err != nil {
+		errs = append(errs, err)
 	}
-	p.ppks = ppks
 	for _, name := range slices.Sorted(maps.Keys(negotiations)) {
 		n := negotiations[name]
 		c, err := credentials.Load(n, read, fetcher)
@@ -72,12 +70,6 @@ func load(up *api.Policy, fetcher pki.Fetcher) (*part, error) {
 		return nil, invalid(err)
 	}
 	return p, nil
-}
-
-// keyExchangeOf says where a file's key exchange stands.
-func keyExchangeOf(f *rules.File) string {
-	at := f.KeyExchange.Position
-	return fmt.Sprintf("%s:%d:%d: key-exchange", f.Path, at.Line, at.Column)
 }
 
 // missing returns the files that a rule file names and that are not there, in
@@ -98,11 +90,11 @@ func missing(file *rules.File, negotiations map[string]rules.Negotiation, files 
 	for _, name := range slices.Sorted(maps.Keys(negotiations)) {
 		n := negotiations[name]
 		for _, f := range n.Files() {
-			want(f, fmt.Sprintf("%s: rule %q", n.Position, n.Rule))
+			want(f, fmt.Sprintf("%s: rule %q", f.Position, n.Rule))
 		}
 	}
 	for _, f := range file.KeyExchange.Files() {
-		want(f, keyExchangeOf(file))
+		want(f, file.KeyExchangeAt(f.Key)+": key-exchange")
 	}
 	var out []api.NamedFile
 	for _, path := range slices.Sorted(maps.Keys(found)) {

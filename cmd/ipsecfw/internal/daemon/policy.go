@@ -149,7 +149,7 @@ func (p *policy) same(q *policy, rule string) bool {
 	}
 	meaning := func(n rules.Negotiation) rules.Negotiation {
 		n.Reauth, n.Childless, n.Exchange = 0, false, rules.Exchange{}
-		n.Position = "" // a comment may have been added above
+		n.Position, n.Places = "", rules.Places{} // a comment may have been added above
 		if n.Peers != nil {
 			g := *n.Peers
 			g.Position = rules.Position{}
@@ -174,16 +174,14 @@ func (p *policy) softens() bool {
 // warnings returns what is hardly meant in a part, and what works and should
 // not stay so.
 func (p *policy) warnings(x *part) []string {
-	out := append([]string{}, verify.Unused(x.file)...)
+	out := append([]string{}, verify.OfFile(x.file)...)
 	for _, name := range slices.Sorted(maps.Keys(x.rules)) {
 		n := p.rules[name]
 		if n == nil { // the default response of another file is in force
 			continue
 		}
 		out = append(out, verify.Risks(n.Negotiation)...)
-		for _, w := range (credentials.Credentials{Auth: n.auth, PPKs: n.ppks}).Warnings(time.Now()) {
-			out = append(out, fmt.Sprintf("%s: warning: rule %q: %s", n.Position, name, w))
-		}
+		out = append(out, credentials.Credentials{Auth: n.auth, PPKs: n.ppks}.Warnings(n.Negotiation, time.Now())...)
 	}
 	return out
 }

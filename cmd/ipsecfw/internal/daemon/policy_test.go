@@ -91,10 +91,11 @@ func TestMissingFiles(t *testing.T) {
 	delete(up.Files, "psk2")
 	_, err := load(&up, nil)
 	var e *api.Error
-	const branch, both = `test.yaml:17:5: rule "branch"`, `test.yaml:18:5: rule "both"`
-	want := []api.NamedFile{{Path: "ca", Need: branch}, {Path: "key", Need: branch, Secret: true}, {Path: "own", Need: branch}, {Path: "psk2", Need: both, Secret: true}}
+	const branch, both = `: rule "branch"`, `: rule "both"`
+	want := []api.NamedFile{{Path: "ca", Need: "test.yaml:17:100" + branch}, {Path: "key", Need: "test.yaml:17:119" + branch, Secret: true},
+		{Path: "own", Need: "test.yaml:17:109" + branch}, {Path: "psk2", Need: "test.yaml:18:93" + both, Secret: true}}
 	if !errors.As(err, &e) || !slices.Equal(e.Files, want) {
-		t.Errorf("error %v, want one with the files %v", err, want)
+		t.Errorf("error %v with the files %v, want one with the files %v", err, e.Files, want)
 	}
 }
 

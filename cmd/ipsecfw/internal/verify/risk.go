@@ -3,6 +3,7 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ipsecfw/ipsecfw/rules"
 )
@@ -13,8 +14,14 @@ func Risks(n rules.Negotiation) []string {
 	warn := func(format string, args ...any) {
 		out = append(out, warning(n.Position, "rule %q "+format, append([]any{n.Rule}, args...)...))
 	}
-	if ts := n.Weak(); n.Legacy && ts != nil {
+	switch ts := n.Weak(); {
+	case !n.Legacy:
+	case ts != nil:
 		warn("is legacy and has weak algorithms: %s; remove them as soon as its peers have better ones", rules.WeakText(ts))
+	case slices.ContainsFunc(n.Auth, func(a rules.Authentication) bool { return a.Certificate != nil }):
+		out = append(out, warning(n.At("legacy"), `rule %q says legacy: true and has no weak algorithm: nothing comes of it but that RSA signatures with SHA-1 do; remove it unless its peers know no better ones`, n.Rule))
+	default:
+		out = append(out, warning(n.At("legacy"), `rule %q says legacy: true, and nothing comes of it, as no algorithm that it or its action names is weak; remove it, or write those of its peers in "key-exchange" and in "methods" of the action`, n.Rule))
 	}
 	for _, a := range n.Auth {
 		switch a.Anonymous {

@@ -18,7 +18,14 @@ func TestRisks(t *testing.T) {
 		want     []string
 	}{
 		{"nothing", oneFilter + "rules:\n  - {name: a, filter-list: a, action: require-security, " + key + "}\n", nil},
-		{"legacy without anything weak", oneFilter + "rules:\n  - {name: a, filter-list: a, action: require-security, legacy: true, " + key + "}\n", nil},
+		{"legacy without anything weak", oneFilter + "rules:\n  - {name: a, filter-list: a, action: require-security, legacy: true, " + key + "}\n",
+			[]string{`f.yaml:6:65: warning: rule "a" says legacy: true, and nothing comes of it, as no algorithm that it or its action names is weak; remove it, or write those of its peers in "key-exchange" and in "methods" of the action`}},
+		{"legacy for signatures alone", oneFilter + "rules:\n  - {name: a, filter-list: a, action: require-security, legacy: true, authentication: [{" + certificate + "}]}\n",
+			[]string{`f.yaml:6:65: warning: rule "a" says legacy: true and has no weak algorithm: nothing comes of it but that RSA signatures with SHA-1 do; remove it unless its peers know no better ones`}},
+		{"not legacy", oneFilter + "rules:\n  - {name: a, filter-list: a, action: require-security, legacy: false, " + key + "}\n", nil},
+		{"a suite beside proposals, and a short lifetime", oneFilter + "key-exchange: {suite: cnsa2, proposals: [aes256-sha256-modp2048], lifetime: 1s}\nrules:\n  - {name: a, filter-list: a, action: require-security, " + key + "}\n",
+			[]string{`f.yaml:5:23: warning: suite "cnsa2" beside "proposals" promises nothing for IKE, which uses the proposals alone: it gives the methods of actions that name none; remove "proposals" for the whole suite, or "suite", and write methods in the actions`,
+				"f.yaml:5:77: warning: lifetime 1s is very short: IKE SAs get new keys all the time; write 1m or more, as in lifetime: 8h"}},
 		{"weak IKE", oneFilter + "rules:\n  - {name: a, filter-list: a, action: require-security, legacy: true, key-exchange: {proposals: [aes256-sha256-modp1024]}, " + key + "}\n",
 			[]string{`f.yaml:6:5: warning: rule "a" is legacy and has weak algorithms: modp1024 (the group has less than 112 bits of security (RFC 8247 section 2.4)); remove them as soon as its peers have better ones`}},
 		{"weak ESP", oneFilter + "filter-actions: {old: {negotiate: {methods: [aes128gcm8]}}}\nrules:\n  - {name: a, filter-list: a, action: old, legacy: true, " + key + "}\n",

@@ -6,6 +6,7 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/ipsecfw/ipsecfw/filter"
@@ -47,7 +48,7 @@ func (p *Policy) Errors() error {
 func (p *Policy) Warnings() []string {
 	var out []string
 	for _, f := range p.Files {
-		out = append(out, Unused(f)...)
+		out = append(out, OfFile(f)...)
 	}
 	out = append(out, p.risks()...)
 	var dead, authentication []string
@@ -58,10 +59,11 @@ func (p *Policy) Warnings() []string {
 	return append(append(out, dead...), authentication...)
 }
 
-// Unused returns warnings of what stands in a file and no enabled rule uses.
-func Unused(f *rules.File) []string {
+// OfFile returns warnings of what stands in a file and no enabled rule uses, and
+// of what is hardly meant as it is.
+func OfFile(f *rules.File) []string {
 	var out []string
-	for _, w := range f.Unused() {
+	for _, w := range slices.Concat(f.Unused(), f.Doubtful()) {
 		out = append(out, warning(w.Position, "%s; %s", w.Text, w.Hint))
 	}
 	return out
