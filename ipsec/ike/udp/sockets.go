@@ -133,6 +133,9 @@ func (s *Sockets) Run(ctx context.Context, ike func(local, remote netip.AddrPort
 
 // demultiplex sorts what came to port 4500.
 func demultiplex(p *ipsock.Packet, ike func(local, remote netip.AddrPort, msg []byte), esp Receiver) {
+	if p.Size <= 0 { // nothing says where one datagram ends
+		return
+	}
 	for at := p.Offset; at < len(p.Buf); at += p.Size {
 		end := min(at+p.Size, len(p.Buf))
 		switch d := p.Buf[at:end]; {
@@ -141,9 +144,6 @@ func demultiplex(p *ipsock.Packet, ike func(local, remote netip.AddrPort, msg []
 			ike(p.Local, p.Remote, d[len(marker):])
 		default:
 			esp.Receive(p.Buf[:end], at, p.Local, p.Remote, p.TrafficClass, p.Link)
-		}
-		if p.Size <= 0 {
-			return
 		}
 	}
 }
