@@ -373,3 +373,18 @@ func TestSole(t *testing.T) {
 		}
 	})
 }
+
+// TestDeleteMoves has the IKE SA replaced on which the peer was told that a
+// Child SA is gone, before that has arrived: the peer is told on the new one.
+func TestDeleteMoves(t *testing.T) {
+	ends(t, "lost", twoMethods, func(s *steps, a, b *iketest.Host) {
+		s.do(a, ike.RekeyIKE{})
+		s.exchange(a, ikeReq, linkResp)
+		s.do(b, ike.DeleteChild{InSPI: b.Alive()[0]})
+		s.says(b, delReq) // lost
+		s.exchange(a, followReq, followResp)
+		s.exchange(a, delIKE, emptyResp)
+		s.exchange(b, delReq, delResp)
+		s.settled(0)
+	})
+}

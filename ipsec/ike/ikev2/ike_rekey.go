@@ -307,6 +307,11 @@ func (s *SA) keep(ses *session) {
 // drop forgets a session that is not in use.
 func (s *SA) drop(ses *session) {
 	s.former = slices.DeleteFunc(s.former, func(x *session) bool { return x == ses })
+	for _, p := range ses.ours.pending {
+		if d, ok := p.task.(*deleteTask); ok { // of a Child SA that has moved to the one in use
+			s.enqueue(d)
+		}
+	}
 	ses.wipe()
 	s.free(ses)
 }
