@@ -270,8 +270,8 @@ func (m *Manager) ring() {
 			return
 		}
 		m.feed(e, Tick{})
-		if _, alive := m.entries[e]; alive && e.renewal.due(now) {
-			m.replace(e)
+		if _, alive := m.entries[e]; alive {
+			m.goOn(e, now)
 		}
 	}
 }

@@ -44,8 +44,8 @@ func (a *alarms) Pop() any {
 // set takes over the deadline of an entry's machine, or that of its renewal.
 func (c *clock) set(e *entry) {
 	at, ok := e.machine.Deadline()
-	if r := e.renewal; r != nil && !r.again.IsZero() && (!ok || r.again.Before(at)) {
-		at, ok = r.again, true
+	if next, renewed := e.renewal.deadline(); renewed && !e.closing && (!ok || next.Before(at)) {
+		at, ok = next, true
 	}
 	switch {
 	case !ok:

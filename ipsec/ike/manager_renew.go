@@ -13,7 +13,12 @@ type renewal struct {
 	next    *entry    // that takes over; nil while none is on its way
 	again   time.Time // when the next attempt begins; zero for none
 	backoff time.Duration
+	over    time.Time // when this one is closed, since the next has taken over; zero before
 }
+
+// lingering is for how long an IKE SA stays when another has taken over: what was
+// sent under its Child SAs may come later than the word that they are gone.
+const lingering = 500 * time.Millisecond
 
 // renew begins to replace an IKE SA.
 func (m *Manager) renew(e *entry, x Renew) {
@@ -28,9 +33,16 @@ func (m *Manager) renew(e *entry, x Renew) {
 	m.replace(e)
 }
 
-// due reports whether it is time for another attempt.
-func (r *renewal) due(now time.Time) bool {
-	return r != nil && !r.again.IsZero() && !r.again.After(now)
+// deadline returns when it is time to go on with a renewal; ok is false for never.
+func (r *renewal) deadline() (at time.Time, ok bool) {
+	switch {
+	case r == nil:
+	case !r.over.IsZero():
+		return r.over, true
+	case !r.again.IsZero():
+		return r.again, true
+	}
+	return time.Time{}, false
 }
 
 // replace makes the IKE SA that is to take over from another.
@@ -87,11 +99,24 @@ func (m *Manager) takeOver(n *entry) {
 	}
 	n.replaces = nil
 	if _, alive := m.entries[e]; alive && !e.closing {
-		reason := "the peers have authenticated anew"
 		if e.yields == n {
-			reason = "the one that the peer began at the same time stays"
+			m.close(e, Close{Reason: "the one that the peer began at the same time stays", Drain: true})
+			return
 		}
-		m.close(e, Close{Reason: reason, Drain: true})
+		e.full = true
+		e.renewal.over = m.cfg.Now().Add(lingering)
+		m.clock.set(e)
+	}
+}
+
+// goOn does what it is time for with an IKE SA that is renewed.
+func (m *Manager) goOn(e *entry, now time.Time) {
+	switch r := e.renewal; {
+	case r == nil:
+	case !r.over.IsZero() && !r.over.After(now) && !e.closing:
+		m.close(e, Close{Reason: "the peers have authenticated anew", Drain: true})
+	case !r.again.IsZero() && !r.again.After(now):
+		m.replace(e)
 	}
 }
 

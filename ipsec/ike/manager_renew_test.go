@@ -68,6 +68,12 @@ func (r *renewing) renewal(at time.Duration) Renew {
 
 func (r *renewing) alive(e *entry) bool { _, ok := r.entries[e]; return ok }
 
+// linger lets pass what an IKE SA stays for that was renewed.
+func (r *renewing) linger() {
+	r.now = r.now.Add(lingering)
+	r.ring()
+}
+
 // next is the entry of the machine that was made last.
 func (r *renewing) next(t *testing.T) *entry {
 	t.Helper()
@@ -109,6 +115,10 @@ func TestManagerRenew(t *testing.T) {
 		t.Fatal("the old IKE SA went before all was there")
 	}
 	r.child(n, "two", 0x2001)
+	if !r.alive(r.old) {
+		t.Error("the old IKE SA went while packets may be under way")
+	}
+	r.linger()
 	if r.alive(r.old) || !r.alive(n) || r.byIn[0x2001] != n || r.byIn[0x1000] != nil {
 		t.Error("the old IKE SA should be gone, and the new one stand")
 	}
@@ -130,6 +140,7 @@ func TestManagerRenewPartly(t *testing.T) {
 	r.up(n, 2)
 	r.child(n, "one", 0x2000)
 	r.carryOut(n, Failed{Policy: "two", Why: ErrSelectors})
+	r.linger()
 	if r.alive(r.old) || !r.alive(n) {
 		t.Error("the old IKE SA should be gone")
 	}
