@@ -24,10 +24,12 @@ const (
 	KerberosPort = 88
 
 	ESP  = 50
+	AH   = 51
 	RSVP = 46
 
 	Unreachable4, Unreachable6 = 3, 1 // ICMP error types (RFC 792, RFC 4443)
 	FragmentationNeeded        = 4    // a code of Unreachable4
+	PacketTooBig6              = 2    // of ICMPv6
 
 	NDFirst, NDLast     = 133, 137
 	NDHopLimit          = 255
@@ -39,6 +41,7 @@ const (
 	exemptIKE           = "IKE, with which hosts agree on keys"
 	exemptIKEError      = "an ICMP error about IKE of this host"
 	exemptESP           = "ESP, which the engine judges when it is open"
+	exemptAH            = "AH, which the engine judges when it is open"
 	exemptMulticast     = "multicast and broadcast"
 	exemptND            = "IPv6 neighbour discovery"
 	exemptMLD           = "IPv6 multicast listener discovery"
@@ -64,6 +67,8 @@ func (x Exemptions) Exempt(c Context, p *packet.Packet) (why string, ok bool) {
 		return exemptLoopback, true
 	case p.Protocol == ESP && (c.Direction == Inbound || c.Own):
 		return exemptESP, true
+	case p.Protocol == AH && (c.Direction == Inbound || c.Own):
+		return exemptAH, true
 	case udp && (local == IKEPort || local == NATPort) && (c.Direction == Inbound || c.Own):
 		return exemptIKE, true
 	case c.Direction == Inbound && c.Own && refusesIKE(p):

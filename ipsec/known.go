@@ -19,7 +19,9 @@ const (
 )
 
 // supported are the transforms that package xform has, those of each type in
-// order of preference.
+// order of preference. What encrypts nothing stands behind all that encrypts: it
+// is not weak, since it keeps its one promise, and is there for those who ask
+// for integrity alone.
 //
 // Group 25 (P-192) and group 27 (brainpoolP224r1) are missing, because no
 // library in use has their curves; groups 22 to 24 should not be used (RFC 8247
@@ -51,6 +53,10 @@ var supported = []known{
 	{Transform{TypeEncr, EncrAESCCM8, 192}, "aes192ccm8", shortICV},
 	{Transform{TypeEncr, EncrAESCCM8, 128}, "aes128ccm8", shortICV},
 	{Transform{TypeEncr, Encr3DES, 0}, "3des", smallBlock},
+	{Transform{TypeEncr, EncrNullAESGMAC, 256}, "aes256gmac", ""},
+	{Transform{TypeEncr, EncrNullAESGMAC, 192}, "aes192gmac", ""},
+	{Transform{TypeEncr, EncrNullAESGMAC, 128}, "aes128gmac", ""},
+	{Transform{TypeEncr, EncrNull, 0}, "null", ""},
 
 	{Transform{TypePRF, PRFHMACSHA256, 0}, "prfsha256", ""},
 	{Transform{TypePRF, PRFHMACSHA384, 0}, "prfsha384", ""},
@@ -64,6 +70,9 @@ var supported = []known{
 	{Transform{TypeInteg, IntegHMACSHA512, 0}, "sha512", ""},
 	{Transform{TypeInteg, IntegAESCMAC, 0}, "aescmac", ""},
 	{Transform{TypeInteg, IntegAESXCBC, 0}, "aesxcbc", ""},
+	{Transform{TypeInteg, IntegAES256GMAC, 0}, "aesgmac256", ""},
+	{Transform{TypeInteg, IntegAES192GMAC, 0}, "aesgmac192", ""},
+	{Transform{TypeInteg, IntegAES128GMAC, 0}, "aesgmac128", ""},
 	{Transform{TypeInteg, IntegHMACSHA1, 0}, "sha1", oldHash},
 
 	{Transform{TypeGroup, GroupX25519, 0}, "x25519", ""},
@@ -92,7 +101,6 @@ var supported = []known{
 
 // foreign are transforms that a peer may offer and that are only named.
 var foreign = []known{
-	{Transform{TypeEncr, EncrNull, 0}, "null", "it encrypts nothing"},
 	{Transform{TypeEncr, 2, 0}, "des", "a key of 56 bits can be found by trying"},
 	{Transform{TypePRF, 1, 0}, "prfmd5", brokenHash},
 	{Transform{TypeInteg, 1, 0}, "md5", brokenHash},
@@ -124,19 +132,20 @@ func lookup(t Transform) (known, bool) {
 	return k, ok
 }
 
-// Transforms returns all the transforms of one type that package xform has,
-// in order of preference: those that are weak stand last, and so does "none",
-// which a key exchange has for a Child SA without one of its own and for an
-// additional key exchange that may be left out. The String of each is the
-// keyword that a rule file uses. The slice is the caller's.
-func Transforms(of TransformType) []Transform {
+// Transforms returns all the transforms of one type that package xform has for
+// a protocol, in order of preference: those that are weak stand behind the
+// others, those that encrypt nothing behind these, and last "none", which a key
+// exchange has for a Child SA without one of its own and for an additional key
+// exchange that may be left out. The String of each is the keyword that a rule
+// file uses. The slice is the caller's.
+func Transforms(p ProtocolID, of TransformType) []Transform {
 	table := of
 	if of.Additional() {
 		table = TypeGroup
 	}
 	var out []Transform
 	for _, k := range supported {
-		if k.transform.Type == table {
+		if k.transform.Type == table && k.transform.Suits(p) {
 			out = append(out, Transform{of, k.transform.ID, k.transform.KeyBits})
 		}
 	}

@@ -56,6 +56,20 @@ type ChildSA struct {
 	Integ    Transform // zero for an AEAD
 	ESN      bool
 
+	ReplayWindow int // packets that we look back for replays; 0 for the default
+	DF           DF  // in tunnel mode over IPv4
+	// TFC is how many bytes the packets in a tunnel are padded to (RFC 4303
+	// section 2.7), as far as the path has room; 0 for none. TFCFull pads to all
+	// that it has.
+	TFC int
+	// Unpadded says that the peer takes no such padding.
+	Unpadded bool
+
+	// Nested says that the packets of this ESP travel inside AH, of another Child SA
+	// for the same rule: in transport mode, for protocol 50 between the two outer
+	// addresses (RFC 4301 appendix E).
+	Nested bool
+
 	InSPI, OutSPI   SPI  // InSPI is ours: the peer puts it into what it sends to us
 	InKeys, OutKeys Keys // wiped by the data path when the SA is removed
 
@@ -67,4 +81,34 @@ type ChildSA struct {
 	// of UDP encapsulation (RFC 3948), and 0 for protocol 50.
 	LocalAddr, RemoteAddr netip.AddrPort
 	UDPEncap              bool
+
+	// PeerID is who the peer has proved to be, or empty if it has proved nothing.
+	PeerID string
+
+	// OriginalLocal and OriginalRemote are the two ends as the peer knows them,
+	// in transport mode where there is a NAT between: the addresses of its
+	// packets before they are translated, for which their checksums are right
+	// (RFC 7296 section 2.23.1, RFC 3948 section 3.1.2). They are the zero
+	// address otherwise.
+	OriginalLocal, OriginalRemote netip.Addr
+
+	// BehindNAT says that this host is behind a NAT, or pretends to be: the
+	// keepalives are its affair (RFC 3948 section 4).
+	BehindNAT bool
 }
+
+// Algorithms returns the keywords of what protects the packets, as in
+// "aes256-sha256".
+func (c *ChildSA) Algorithms() string {
+	switch {
+	case c.Protocol == ProtoAH:
+		return c.Integ.String()
+	case c.Encr.AEAD():
+		return c.Encr.String()
+	}
+	return c.Encr.String() + "-" + c.Integ.String()
+}
+
+// Translated reports whether the SA is one of transport mode with a NAT on the
+// way, or an end that pretends so.
+func (c *ChildSA) Translated() bool { return c.OriginalRemote.IsValid() }

@@ -83,6 +83,7 @@ const (
 	EncrAESGCM8          uint16 = 18 // RFC 4106, 5282
 	EncrAESGCM12         uint16 = 19
 	EncrAESGCM16         uint16 = 20
+	EncrNullAESGMAC      uint16 = 21 // ENCR_NULL_AUTH_AES_GMAC, RFC 4543: integrity alone
 	EncrChaCha20Poly1305 uint16 = 28 // RFC 7634
 
 	PRFHMACSHA1   uint16 = 2
@@ -93,9 +94,12 @@ const (
 	PRFAESCMAC    uint16 = 8 // AES-CMAC-PRF-128, RFC 4615
 
 	IntegNone       uint16 = 0
-	IntegHMACSHA1   uint16 = 2  // HMAC-SHA1-96, RFC 2404
-	IntegAESXCBC    uint16 = 5  // AES-XCBC-MAC-96, RFC 3566
-	IntegAESCMAC    uint16 = 8  // AES-CMAC-96, RFC 4494
+	IntegHMACSHA1   uint16 = 2 // HMAC-SHA1-96, RFC 2404
+	IntegAESXCBC    uint16 = 5 // AES-XCBC-MAC-96, RFC 3566
+	IntegAESCMAC    uint16 = 8 // AES-CMAC-96, RFC 4494
+	IntegAES128GMAC uint16 = 9 // AUTH_AES_128_GMAC, RFC 4543, of AH alone
+	IntegAES192GMAC uint16 = 10
+	IntegAES256GMAC uint16 = 11
 	IntegHMACSHA256 uint16 = 12 // HMAC-SHA2-256-128, RFC 4868
 	IntegHMACSHA384 uint16 = 13 // HMAC-SHA2-384-192
 	IntegHMACSHA512 uint16 = 14 // HMAC-SHA2-512-256
@@ -147,17 +151,40 @@ func (t Transform) String() string {
 }
 
 // AEAD reports whether t is an encryption transform that brings its own
-// integrity (RFC 4106, RFC 4309, RFC 5282, RFC 7634); a proposal with it has
-// no INTEG transform.
+// integrity (RFC 4106, RFC 4309, RFC 4543, RFC 5282, RFC 7634); a proposal with
+// it has no INTEG transform.
 func (t Transform) AEAD() bool {
 	if t.Type != TypeEncr {
 		return false
 	}
 	switch t.ID {
-	case EncrAESGCM8, EncrAESGCM12, EncrAESGCM16, EncrAESCCM8, EncrAESCCM12, EncrAESCCM16, EncrChaCha20Poly1305:
+	case EncrAESGCM8, EncrAESGCM12, EncrAESGCM16, EncrAESCCM8, EncrAESCCM12, EncrAESCCM16, EncrNullAESGMAC, EncrChaCha20Poly1305:
 		return true
 	}
 	return false
+}
+
+// Encrypts reports whether t is an encryption transform that hides contents,
+// and not one of integrity alone (RFC 2410, RFC 4543).
+func (t Transform) Encrypts() bool {
+	return t.Type == TypeEncr && t.ID != EncrNull && t.ID != EncrNullAESGMAC
+}
+
+// Suits reports whether a protocol may have t: IKE must encrypt (RFC 7296
+// section 5), AH cannot, and AES-GMAC as an integrity is AH's alone (RFC 4543
+// section 5.3).
+func (t Transform) Suits(p ProtocolID) bool {
+	switch t.Type {
+	case TypeEncr:
+		return p == ProtoESP || p == ProtoIKE && t.Encrypts()
+	case TypePRF:
+		return p == ProtoIKE
+	case TypeInteg:
+		return p == ProtoAH || t.ID < IntegAES128GMAC || t.ID > IntegAES256GMAC
+	case TypeESN:
+		return p != ProtoIKE
+	}
+	return true
 }
 
 // PostQuantum reports whether t is a key exchange that is meant to withstand a

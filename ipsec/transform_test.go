@@ -68,35 +68,49 @@ func TestTransformNamesAreUnique(t *testing.T) {
 func TestTransforms(t *testing.T) {
 	for _, tt := range []struct {
 		of          TransformType
+		protocol    ProtocolID
 		first, last string
 		n           int
 	}{
-		{TypeEncr, "aes256gcm16", "3des", 26},
-		{TypePRF, "prfsha256", "prfsha1", 6},
-		{TypeInteg, "sha256", "sha1", 6},
-		{TypeGroup, "x25519", "none", 19},
-		{TypeESN, "esn", "noesn", 2},
-		{TypeADDKE1, "ke1_x25519", "ke1_none", 19},
-		{TypeADDKE7, "ke7_x25519", "ke7_none", 19},
+		{TypeEncr, ProtoIKE, "aes256gcm16", "3des", 26},
+		{TypeEncr, ProtoESP, "aes256gcm16", "null", 30},
+		{TypePRF, ProtoIKE, "prfsha256", "prfsha1", 6},
+		{TypeInteg, ProtoIKE, "sha256", "sha1", 6},
+		{TypeInteg, ProtoESP, "sha256", "sha1", 6},
+		{TypeInteg, ProtoAH, "sha256", "sha1", 9},
+		{TypeGroup, ProtoIKE, "x25519", "none", 19},
+		{TypeGroup, ProtoAH, "x25519", "none", 19},
+		{TypeESN, ProtoESP, "esn", "noesn", 2},
+		{TypeESN, ProtoAH, "esn", "noesn", 2},
+		{TypeADDKE1, ProtoIKE, "ke1_x25519", "ke1_none", 19},
+		{TypeADDKE7, ProtoESP, "ke7_x25519", "ke7_none", 19},
 	} {
-		ts := Transforms(tt.of)
+		ts := Transforms(tt.protocol, tt.of)
 		if len(ts) != tt.n || ts[0].String() != tt.first || ts[len(ts)-1].String() != tt.last {
-			t.Errorf("%s: %d from %s to %s", tt.of, len(ts), ts[0], ts[len(ts)-1])
+			t.Errorf("%s of %s: %d from %s to %s", tt.of, tt.protocol, len(ts), ts[0], ts[len(ts)-1])
 		}
-		weak := false
+		weak, clear := false, false
 		for _, x := range ts {
-			if x.Type != tt.of {
-				t.Errorf("%s among those of %s", x, tt.of)
+			if x.Type != tt.of || !x.Suits(tt.protocol) {
+				t.Errorf("%s among those of %s for %s", x, tt.of, tt.protocol)
 			}
 			if _, w := x.Weak(); w {
 				weak = true
-			} else if weak && x.ID != GroupNone {
+			} else if weak && x.ID != GroupNone && (x.Encrypts() || x.Type != TypeEncr) {
 				t.Errorf("%s stands after a weak one", x)
+			}
+			if clear = clear || x.Type == TypeEncr && !x.Encrypts(); clear && x.Encrypts() {
+				t.Errorf("%s stands after one that does not encrypt", x)
 			}
 		}
 	}
-	if ts := Transforms(TransformType(13)); ts != nil {
-		t.Errorf("transforms of an unknown type: %v", ts)
+	for _, tt := range []struct {
+		of       TransformType
+		protocol ProtocolID
+	}{{TransformType(13), ProtoIKE}, {TypeEncr, ProtoAH}, {TypePRF, ProtoESP}, {TypeESN, ProtoIKE}} {
+		if ts := Transforms(tt.protocol, tt.of); ts != nil {
+			t.Errorf("%s of %s: %v", tt.of, tt.protocol, ts)
+		}
 	}
 }
 
@@ -112,7 +126,8 @@ func TestWeak(t *testing.T) {
 		{Transform{TypeEncr, EncrAESCBC, 128}, false},
 		{Transform{TypeEncr, EncrAESCTR, 128}, false},
 		{Transform{TypeEncr, Encr3DES, 0}, true},
-		{Transform{TypeEncr, EncrNull, 0}, true},
+		{Transform{TypeEncr, EncrNull, 0}, false},
+		{Transform{TypeEncr, EncrNullAESGMAC, 128}, false},
 		{Transform{TypePRF, PRFHMACSHA1, 0}, true},
 		{Transform{TypePRF, PRFAESXCBC, 0}, false},
 		{Transform{TypeInteg, IntegHMACSHA1, 0}, true},
@@ -169,6 +184,7 @@ func TestAEAD(t *testing.T) {
 		{Transform{TypeEncr, EncrAESCTR, 128}, false},
 		{Transform{TypeEncr, Encr3DES, 0}, false},
 		{Transform{TypeEncr, EncrNull, 0}, false},
+		{Transform{TypeEncr, EncrNullAESGMAC, 256}, true},
 		{Transform{TypeGroup, EncrAESGCM16, 0}, false}, // group 20 is P-384
 		{Transform{}, false},
 	}

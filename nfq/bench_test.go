@@ -15,13 +15,16 @@ import (
 // sink takes everything and keeps nothing.
 type sink struct{}
 
-func (sink) Acquire(filter.Decision, *packet.Packet)                                {}
-func (sink) UnknownSPI(_, _ netip.AddrPort, _ ipsec.SPI)                            {}
-func (sink) Inject([]byte, int, int, int, int) error                                { return nil }
-func (sink) Interface(int) filter.Interface                                         { return filter.Interface{} }
-func (sink) Local(netip.Addr) bool                                                  { return true }
-func (sink) Verdict(uint32, Verdict, []byte) error                                  { return nil }
-func (sink) SendESP(bool, netip.AddrPort, netip.AddrPort, uint8, []byte, int) error { return nil }
+func (sink) Acquire(filter.Decision, *packet.Packet)          {}
+func (sink) UnknownSPI(_, _ netip.AddrPort, _ ipsec.SPI)      {}
+func (sink) Inject([]byte, int, int, int, int) error          { return nil }
+func (sink) Interface(int) filter.Interface                   { return filter.Interface{} }
+func (sink) Local(netip.Addr) bool                            { return true }
+func (sink) Verdict(uint32, Verdict, []byte) error            { return nil }
+func (sink) SendUDP(Outer, []byte, int) error                 { return nil }
+func (sink) SendIP(netip.Addr, netip.Addr, []byte, int) error { return nil }
+func (sink) Source(netip.Addr) (netip.Addr, bool)             { return netip.Addr{}, false }
+func (sink) Moved(ipsec.SPI, netip.AddrPort, netip.AddrPort)  {}
 
 // quiet makes an Engine with the policy of newHost whose surroundings cost
 // nothing.
@@ -38,14 +41,14 @@ func quiet(t testing.TB) *Engine {
 	return e
 }
 
-// path is a way for packets of one kind through an Engine.
-type path struct {
+// passage is a way for packets of one kind through an Engine.
+type passage struct {
 	name string
 	make func(t testing.TB) (step func(), size int)
 }
 
-func outboundPath(name string, size int) path {
-	return path{name, func(t testing.TB) (func(), int) {
+func outboundPath(name string, size int) passage {
+	return passage{name, func(t testing.TB) (func(), int) {
 		e := quiet(t)
 		sa, _ := pair(t, "staff", ipsec.Transport, false, client4, server4)
 		e.Install(sa, false)
@@ -59,8 +62,8 @@ func outboundPath(name string, size int) path {
 	}}
 }
 
-func inboundPath(name string, size int) path {
-	return path{name, func(t testing.TB) (func(), int) {
+func inboundPath(name string, size int) passage {
+	return passage{name, func(t testing.TB) (func(), int) {
 		e := quiet(t)
 		peer, sa := pair(t, "staff", ipsec.Transport, false, client4, server4)
 		e.Install(sa, false)
@@ -79,7 +82,7 @@ func inboundPath(name string, size int) path {
 	}}
 }
 
-var paths = []path{
+var passages = []passage{
 	outboundPath("out/64", 64),
 	outboundPath("out/1400", 1400),
 	outboundPath("out/60000", 60000),
@@ -92,7 +95,7 @@ func TestPathsAllocateNothing(t *testing.T) {
 		t.Log("under the race detector pools drop what they should keep: not measured")
 		return
 	}
-	for _, p := range paths {
+	for _, p := range passages {
 		step, _ := p.make(t)
 		step()
 		if n := testing.AllocsPerRun(100, step); n != 0 {
@@ -102,7 +105,7 @@ func TestPathsAllocateNothing(t *testing.T) {
 }
 
 func BenchmarkPath(b *testing.B) {
-	for _, p := range paths {
+	for _, p := range passages {
 		b.Run(p.name, func(b *testing.B) {
 			step, size := p.make(b)
 			b.SetBytes(int64(size))

@@ -2,7 +2,6 @@ package nfq
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -37,15 +36,11 @@ type early struct {
 	bytes    int
 }
 
-// earlyPacket is what Inbound.Receive was given.
+// earlyPacket is a packet that waits.
 type earlyPacket struct {
-	spi           ipsec.SPI
-	at            time.Time
-	encap         bool
-	buf           []byte // a copy, with unwrapRoom bytes before the packet
-	local, remote netip.AddrPort
-	trafficClass  uint8
-	link          int
+	arrival // a copy, with unwrapRoom bytes before the packet
+	spi     ipsec.SPI
+	at      time.Time
 }
 
 // expect notes that an SA with an SPI may come. It returns false if that was
@@ -74,18 +69,22 @@ func (x *early) expects(spi ipsec.SPI, now time.Time) bool {
 
 // keep takes a packet that came for an SPI, which it copies, unless no SA with
 // that SPI is expected. When there is no room the packet is lost.
-func (x *early) keep(p earlyPacket, pkt []byte) (expected bool) {
+func (x *early) keep(spi ipsec.SPI, now time.Time, a *arrival) (expected bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !x.expects(p.spi, p.at) {
+	if !x.expects(spi, now) {
 		return false
 	}
-	x.forget(p.at)
+	x.forget(now)
+	pkt := a.buf[a.offset:]
 	if len(x.packets) >= maxEarly || x.bytes+len(pkt) > maxEarlyBytes {
 		x.counters.InEarlyDropped.Add(1)
 		return true
 	}
-	p.buf = append(make([]byte, unwrapRoom, unwrapRoom+len(pkt)), pkt...)
+	p := earlyPacket{*a, spi, now}
+	p.header = slices.Clone(a.header)
+	p.offset = unwrapRoom + len(a.header)
+	p.buf = append(make([]byte, p.offset, p.offset+len(pkt)), pkt...)
 	x.packets = append(x.packets, p)
 	x.bytes += len(pkt)
 	x.counters.InEarly.Add(1)
@@ -124,7 +123,7 @@ func (x *early) remove(match func(*earlyPacket) bool) {
 	x.packets = slices.DeleteFunc(x.packets, func(p earlyPacket) bool {
 		gone := match(&p)
 		if gone {
-			x.bytes -= len(p.buf) - unwrapRoom
+			x.bytes -= len(p.buf) - p.offset
 		}
 		return gone
 	})

@@ -23,7 +23,9 @@ func numbered(t *testing.T, sa *SA, from, to netip.Addr, n, size int) [][]byte {
 		c := clear(from, to, packet.UDP, 40000, 7, 0, data)
 		next := uint8(packet.UDP)
 		if sa.Mode == ipsec.Tunnel {
-			next = inESP(from)
+			if next = ipv6InESP; from.Is4() {
+				next = ipv4InESP
+			}
 		} else {
 			c = c[headerLen(from):]
 		}

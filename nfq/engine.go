@@ -1,6 +1,7 @@
 package nfq
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -15,7 +16,8 @@ import (
 // Verdict is what becomes of a queued packet.
 type Verdict uint8
 
-// The verdicts. The zero value is no verdict yet: the packet is held.
+// The verdicts. The zero value is none: the packet is held, or had its verdict
+// at once.
 const (
 	Held    Verdict = iota
 	Drop            // gone; what was to be sent of it has been sent
@@ -30,7 +32,7 @@ type Queued struct {
 	Segments        bool   // several TCP segments in one: the stack left cutting to us
 	ChecksumPending bool   // the TCP or UDP checksum is to be completed
 	Forwarded       bool   // the host passes it on for others
-	Link            int    // index of the interface by which it leaves
+	Link            int    // index of the interface by which it leaves, or came
 	Queue           Verdicts
 }
 
@@ -65,9 +67,13 @@ type Engine struct {
 	hold  hold
 	early early
 	soft  softPeers
+	paths pathTable
+	ids   atomic.Uint32 // the last identification that was given to a packet
+	seed  maphash.Seed  // of those that nobody is to guess
 
 	// Counters is what became of packets.
-	Counters Counters
+	Counters  Counters
+	strangers audits // of packets that no SA is for
 
 	releasing sync.Mutex
 	releaser  *Outbound
@@ -85,8 +91,9 @@ func NewEngine(cfg Config) *Engine {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	e := &Engine{cfg: cfg, sad: NewSAD()}
+	e := &Engine{cfg: cfg, sad: newSAD(cfg.Now), seed: maphash.MakeSeed()}
 	e.hold.limit = cfg.Hold
+	e.ids.Store(uint32(maphash.String(maphash.MakeSeed(), ""))) // nobody is to guess it
 	e.early.counters = &e.Counters
 	e.releaser, e.admitter = e.NewOutbound(), e.NewInbound(false)
 	return e
@@ -109,14 +116,14 @@ func (e *Engine) Expect(spi ipsec.SPI) bool {
 // Install puts a pair of SAs to work, on standby as SAD.Add says, and receives
 // what came before it. Release sends what waited for it.
 func (e *Engine) Install(sa *SA, standby bool) {
+	sa.Path = e.paths.add(between{sa.LocalAddr.Addr(), sa.RemoteAddr.Addr()}, sa.Path) // which may just have been forgotten
 	e.sad.Add(sa, standby)
 	// From here on nothing more is kept for it: whoever finds it not expected
 	// any more looks into the SAD again.
 	e.admitting.Lock()
 	defer e.admitting.Unlock()
 	for _, p := range e.early.take(sa.InSPI, e.cfg.Now()) {
-		e.admitter.encap = p.encap
-		e.admitter.Receive(p.buf, unwrapRoom, p.local, p.remote, p.trafficClass, p.link)
+		e.admitter.receive(&p.arrival)
 	}
 	e.admitter.Flush()
 }
@@ -128,13 +135,12 @@ func (e *Engine) Release(rule string, remote netip.Addr) {
 	e.releasing.Lock()
 	defer e.releasing.Unlock()
 	for _, p := range e.hold.take(waitsFor(rule, remote)) {
-		if e.sad.Outbound(rule, &p.Clear) == nil {
+		if sa, _ := e.sad.pair(rule, &p.Clear, p.Packet); sa == nil {
 			e.again(p)
 			continue
 		}
 		e.Counters.Released.Add(1)
-		v, contents := e.releaser.Handle(p.Queued)
-		e.verdict(p.Queued, v, contents)
+		e.releaser.Work(p.Queued)
 	}
 }
 

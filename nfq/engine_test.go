@@ -22,6 +22,7 @@ type host struct {
 	addr     netip.Addr
 	acquired []string
 	unknown  []ipsec.SPI
+	moved    []netip.AddrPort
 	sent     []sent
 	injected [][]byte
 	gso      []int
@@ -29,8 +30,10 @@ type host struct {
 	contents map[uint32][]byte
 }
 
+// sent is what a host gave to its Wire: sealed packets for UDP sockets, or IP
+// packets.
 type sent struct {
-	encap         bool
+	udp           bool
 	local, remote netip.AddrPort
 	size          int
 	bytes         []byte
@@ -40,8 +43,13 @@ func (h *host) Acquire(d filter.Decision, _ *packet.Packet) {
 	h.acquired = append(h.acquired, d.Entry.Name)
 }
 func (h *host) UnknownSPI(_, _ netip.AddrPort, spi ipsec.SPI) { h.unknown = append(h.unknown, spi) }
-func (h *host) SendESP(encap bool, local, remote netip.AddrPort, _ uint8, b []byte, size int) error {
-	h.sent = append(h.sent, sent{encap, local, remote, size, bytes.Clone(b)})
+func (h *host) Moved(_ ipsec.SPI, _, remote netip.AddrPort)   { h.moved = append(h.moved, remote) }
+func (h *host) SendUDP(o Outer, b []byte, size int) error {
+	h.sent = append(h.sent, sent{true, o.Local, o.Remote, size, bytes.Clone(b)})
+	return nil
+}
+func (h *host) SendIP(local, remote netip.Addr, b []byte, size int) error {
+	h.sent = append(h.sent, sent{false, netip.AddrPortFrom(local, 0), netip.AddrPortFrom(remote, 0), size, bytes.Clone(b)})
 	return nil
 }
 func (h *host) Inject(pkt []byte, gsoSize, _, _, _ int) error {
@@ -54,7 +62,8 @@ func (h *host) Inject(pkt []byte, gsoSize, _, _, _ int) error {
 func (h *host) Interface(index int) filter.Interface {
 	return map[int]filter.Interface{7: {Name: "ppp0", Remote: true}, 8: {Name: "eth0"}}[index]
 }
-func (h *host) Local(a netip.Addr) bool { return a == h.addr }
+func (h *host) Local(a netip.Addr) bool              { return a == h.addr }
+func (h *host) Source(netip.Addr) (netip.Addr, bool) { return h.addr, true }
 func (h *host) Verdict(id uint32, v Verdict, contents []byte) error {
 	h.verdicts[id], h.contents[id] = v, bytes.Clone(contents)
 	return nil
@@ -101,11 +110,11 @@ func pair(t testing.TB, rule string, mode ipsec.Mode, encap bool, client, server
 		keys := func(spi ipsec.SPI) ipsec.Keys {
 			return ipsec.Keys{Encr: bytes.Repeat([]byte{byte(spi)}, 36)}
 		}
-		o, err := esp.NewOutbound(esp.Params{SPI: out, Encr: encr, Keys: keys(out)})
+		o, err := esp.NewOutbound(ipsec.Params{SPI: out, Encr: encr, Keys: keys(out)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		i, err := esp.NewInbound(esp.Params{SPI: in, Encr: encr, Keys: keys(in)})
+		i, err := esp.NewInbound(ipsec.Params{SPI: in, Encr: encr, Keys: keys(in)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,13 +131,14 @@ func pair(t testing.TB, rule string, mode ipsec.Mode, encap bool, client, server
 				Local: all(local), Remote: all(remote), UDPEncap: encap,
 				LocalAddr: netip.AddrPortFrom(local, port), RemoteAddr: netip.AddrPortFrom(remote, port),
 			},
-			Out: o, In: i, PathMTU: 1500, Since: time.Unix(1, 0),
+			Out: o, In: i, Path: NewPath(remote.Is6(), 1500), Since: time.Unix(1, 0),
 		}
 	}
 	return end(0x1001, 0x1002, client, server), end(0x1002, 0x1001, server, client)
 }
 
-// clear makes an IP packet with a finished checksum; protocol is TCP or UDP.
+// clear makes an IP packet with a finished checksum; protocol is TCP, with DF, or
+// UDP.
 func clear(from, to netip.Addr, protocol uint8, srcPort, dstPort uint16, flags uint8, data []byte) []byte {
 	u := binary.BigEndian.AppendUint16(nil, srcPort)
 	u = binary.BigEndian.AppendUint16(u, dstPort)
@@ -141,7 +151,7 @@ func clear(from, to netip.Addr, protocol uint8, srcPort, dstPort uint16, flags u
 	u = append(u, data...)
 	var b []byte
 	if from.Is4() {
-		b = packet.AppendIPv4Header(nil, from, to, protocol, 0, 64, len(u), true)
+		b = packet.AppendIPv4Header(nil, from, to, protocol, 0, 64, len(u), protocol == packet.TCP)
 	} else {
 		b = packet.AppendIPv6Header(nil, from, to, protocol, 0, 64, len(u))
 	}
@@ -154,49 +164,129 @@ func clear(from, to netip.Addr, protocol uint8, srcPort, dstPort uint16, flags u
 	return b
 }
 
-// carry gives what one host sent to the other, and returns what reached the
-// stack there.
+// carry gives what one host sent to the other, with the packet that went in place
+// of a clear one, and returns what reached the stack there.
 func carry(t *testing.T, from, to *host, replaced []byte) [][]byte {
 	t.Helper()
-	raw, encap := to.NewInbound(false), to.NewInbound(true)
+	raw, encap, arrivals := to.NewInbound(false), to.NewInbound(true), to.NewArrivals()
 	local, remote := netip.AddrPortFrom(to.addr, 0), netip.AddrPortFrom(from.addr, 0)
-	give := func(in *Inbound, b []byte) {
-		in.Receive(append(make([]byte, ipsock.Headroom), b...), ipsock.Headroom, local, remote, 0, 0)
+	give := func(in *Inbound, b []byte, class uint8) {
+		in.Receive(append(make([]byte, ipsock.Headroom), b...), ipsock.Headroom, local, remote, class, 0)
 	}
-	for _, s := range from.sent {
-		for b := s.bytes; len(b) > 0; {
-			n := min(s.size, len(b))
-			if s.encap {
-				give(encap, b[:n])
-			} else {
-				give(raw, b[:n])
-			}
-			b = b[n:]
-		}
-	}
-	if replaced != nil {
+	var pieces fragments
+	whole := func(b []byte) {
 		var p packet.Packet
-		if err := packet.Parse(replaced, &p); err != nil {
-			t.Fatalf("the packet in place of the clear one: %v", err)
+		if err := packet.Parse(b, &p); err != nil {
+			t.Fatalf("a packet on the wire: %v: %x", err, b)
+		}
+		if p.Fragment {
+			if b = pieces.add(b, &p); b == nil {
+				return
+			}
+			if err := packet.Parse(b, &p); err != nil {
+				t.Fatalf("a packet that was put together: %v", err)
+			}
+		}
+		if p.Is4() && packet.Fold(packet.Sum(0, b[:p.HeaderLen])) != 0xffff {
+			t.Error("the checksum of an IP header is wrong")
 		}
 		switch p.Protocol {
 		case protocolESP:
-			give(raw, replaced[p.HeaderLen:])
+			give(raw, b[p.HeaderLen:p.Len], p.TrafficClass)
+		case protocolAH:
+			arrivals.take(Queued{Packet: bytes.Clone(b)})
 		case protocolUDP:
-			if !packet.VerifyChecksum(replaced, &p) {
+			if !packet.VerifyChecksum(b, &p) {
 				t.Error("UDP checksum is wrong")
 			}
 			if p.SrcPort != 4500 || p.DstPort != 4500 {
 				t.Errorf("UDP ports %d, %d", p.SrcPort, p.DstPort)
 			}
-			give(encap, replaced[p.HeaderLen+8:])
+			give(encap, b[p.HeaderLen+8:], p.TrafficClass)
 		default:
 			t.Fatalf("protocol %d left the host", p.Protocol)
 		}
 	}
+	for _, s := range from.sent {
+		for b := s.bytes; len(b) > 0; {
+			n := min(s.size, len(b))
+			if s.udp {
+				give(encap, b[:n], 0)
+			} else {
+				whole(b[:n])
+			}
+			b = b[n:]
+		}
+	}
+	if replaced != nil {
+		whole(replaced)
+	}
 	raw.Flush()
 	encap.Flush()
 	return to.injected
+}
+
+// fragments puts packets together.
+type fragments map[uint32]*struct {
+	head, data []byte
+	got, total int
+}
+
+// add takes a fragment, and returns the packet when it is whole.
+func (f *fragments) add(b []byte, p *packet.Packet) []byte {
+	if *f == nil {
+		*f = fragments{}
+	}
+	head, id := p.HeaderLen, uint32(binary.BigEndian.Uint16(b[4:]))
+	if !p.Is4() {
+		head = bytesBeforeFragment(b)
+		id = binary.BigEndian.Uint32(b[head+4:])
+	}
+	data := b[head:p.Len]
+	if !p.Is4() {
+		data = data[8:]
+	}
+	x := (*f)[id]
+	if x == nil {
+		x = new(struct {
+			head, data []byte
+			got, total int
+		})
+		x.data = make([]byte, 1<<16)
+		(*f)[id] = x
+	}
+	copy(x.data[p.FragmentOffset:], data)
+	x.got += len(data)
+	if p.FragmentOffset == 0 {
+		x.head = bytes.Clone(b[:head])
+		if !p.Is4() {
+			x.head[6] = b[head]
+		}
+	}
+	if !p.MoreFragments {
+		x.total = int(p.FragmentOffset) + len(data)
+	}
+	if x.got != x.total {
+		return nil
+	}
+	out := append(x.head, x.data[:x.total]...)
+	if p.Is4() {
+		out[6], out[7] = 0, 0
+		binary.BigEndian.PutUint16(out[2:], uint16(len(out)))
+		packet.FinishHeaderChecksum(out)
+	} else {
+		binary.BigEndian.PutUint16(out[4:], uint16(len(out)-40))
+	}
+	return out
+}
+
+// bytesBeforeFragment is the length of a plain IPv6 header: the tests fragment
+// no others.
+func bytesBeforeFragment(b []byte) int {
+	if b[6] != 44 {
+		panic("an IPv6 fragment with other extension headers")
+	}
+	return packet.IPv6HeaderLen
 }
 
 func TestThere(t *testing.T) {
@@ -273,7 +363,11 @@ func TestThere(t *testing.T) {
 				t.Error("the segments were not merged")
 			}
 			for _, x := range c.sent {
-				if limit := 1500 - headerLen(tt.client); tt.protocol == packet.TCP && x.size > limit {
+				limit := 1500
+				if x.udp {
+					limit -= headerLen(tt.client) + udpHeaderLen
+				}
+				if x.size > limit {
 					t.Errorf("sealed packets of %d bytes do not fit the path", x.size)
 				}
 			}
@@ -436,7 +530,7 @@ func TestNarrowPath(t *testing.T) {
 		t.Run(mode.String(), func(t *testing.T) {
 			c, s := newHost(t, client4, 0), newHost(t, server4, 0)
 			a, b := pair(t, "staff", mode, false, client4, server4)
-			a.PathMTU = 120
+			a.Path.mtu.Store(120)
 			c.Install(a, false)
 			s.Install(b, false)
 			data := bytes.Repeat([]byte("payroll "), 8000)
@@ -526,13 +620,13 @@ func TestSAD(t *testing.T) {
 	if d.Inbound(0x3001) != waiting {
 		t.Error("the SA on standby does not receive")
 	}
-	if d.Outbound("staff", &p) != newer {
+	if d.Outbound("staff", &p, nil) != newer {
 		t.Error("the newest SA is not the one in use")
 	}
-	if d.Outbound("other", &p) != nil {
+	if d.Outbound("other", &p, nil) != nil {
 		t.Error("an SA of another rule was found")
 	}
-	if d.Remove(0x2001) != newer || d.Outbound("staff", &p) != older {
+	if d.Remove(0x2001) != newer || d.Outbound("staff", &p, nil) != older {
 		t.Error("after the newest went, the older is not in use")
 	}
 	if _, err := newer.Out.Seal(nil, nil, 6); err == nil {
@@ -545,7 +639,7 @@ func TestSAD(t *testing.T) {
 		t.Error("the older SA is not there")
 	}
 	d.Remove(0x1001)
-	if d.Outbound("staff", &p) != waiting {
+	if d.Outbound("staff", &p, nil) != waiting {
 		t.Error("the SA on standby is not in use after all others went")
 	}
 }
@@ -565,13 +659,13 @@ func TestRetired(t *testing.T) {
 		}
 		var p packet.Packet
 		packet.Parse(clear(client4, server4, packet.TCP, 1, 8443, 2, nil), &p)
-		if len(d.All()) != 0 || d.Outbound("staff", &p) != nil {
+		if len(d.All()) != 0 || d.Outbound("staff", &p, nil) != nil {
 			t.Error("a retired SA is at work")
 		}
 		if d.Inbound(sa.InSPI) != sa {
 			t.Fatal("a retired SA does not receive")
 		}
-		if _, _, err := sa.In.Open(late); err != nil {
+		if _, _, err := sa.In.Open(nil, late); err != nil {
 			t.Errorf("what was sent before: %v", err)
 		}
 		time.Sleep(lateFor)
@@ -581,7 +675,7 @@ func TestRetired(t *testing.T) {
 		}
 		if later, err := peer.Out.Seal(nil, make([]byte, 64), 17); err != nil {
 			t.Error(err)
-		} else if _, _, err := sa.In.Open(later); err == nil {
+		} else if _, _, err := sa.In.Open(nil, later); err == nil {
 			t.Error("its keys are not wiped")
 		}
 		if _, err := sa.Out.Seal(nil, nil, 6); err == nil {

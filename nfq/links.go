@@ -11,14 +11,16 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
 
 	"github.com/ipsecfw/ipsecfw/filter"
 )
 
 // Links knows the interfaces and addresses of the host, and follows them as
 // they change. It implements Host.
-type Links struct{ cur atomic.Pointer[linkState] }
+type Links struct {
+	cur     atomic.Pointer[linkState]
+	changed chan struct{} // has room for one
+}
 
 // linkState is never changed once it is stored.
 type linkState struct {
@@ -29,7 +31,7 @@ type linkState struct {
 // NewLinks returns the interfaces and addresses of now, in the network
 // namespace of the calling thread.
 func NewLinks() (*Links, error) {
-	l := &Links{}
+	l := &Links{changed: make(chan struct{}, 1)}
 	return l, l.read()
 }
 
@@ -74,8 +76,16 @@ func (l *Links) read() error {
 		}
 	}
 	l.cur.Store(s)
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
 	return nil
 }
+
+// Changed gets a value after interfaces or addresses have been read again. It is
+// for one reader.
+func (l *Links) Changed() <-chan struct{} { return l.changed }
 
 // remoteKinds are filter.RemoteLinks by the names that netlink gives them.
 var remoteKinds = func() []string {
@@ -89,18 +99,22 @@ var remoteKinds = func() []string {
 }()
 
 // Follow reads again whenever an interface or an address has changed, until
-// ctx ends. It returns when the kernel gives no more news, and why.
+// ctx ends. It returns when the kernel gives no news at all, and why.
 func (l *Links) Follow(ctx context.Context) error {
 	for {
 		err := l.follow(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !errors.Is(err, unix.ENOBUFS): // which says that some news are lost
+		case !errors.Is(err, errLost):
 			return fmt.Errorf("follow the network interfaces: %w", err)
 		}
 	}
 }
+
+// errLost says that some news may be lost: there were too many at once, or not
+// all were the kernel's. Whoever asks anew misses nothing.
+var errLost = errors.New("the kernel's news of interfaces are incomplete")
 
 // linkBuffer is the size in bytes of the buffer that news wait in.
 const linkBuffer = 1 << 20
@@ -108,10 +122,10 @@ const linkBuffer = 1 << 20
 func (l *Links) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	failed := make(chan error, 2)
-	fail := func(err error) {
+	lost := make(chan struct{}, 1)
+	fail := func(error) {
 		select {
-		case failed <- err:
+		case lost <- struct{}{}:
 		default:
 		}
 	}
@@ -131,15 +145,15 @@ func (l *Links) follow(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-failed:
-			return err
+		case <-lost:
+			return errLost
 		case _, ok := <-links:
 			if !ok {
-				return errors.New("the kernel tells no more of interfaces")
+				return errLost
 			}
 		case _, ok := <-addrs:
 			if !ok {
-				return errors.New("the kernel tells no more of addresses")
+				return errLost
 			}
 		}
 		for len(links) > 0 { // one reading does for all

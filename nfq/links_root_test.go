@@ -2,10 +2,13 @@ package nfq
 
 import (
 	"context"
+	"encoding/binary"
 	"net/netip"
 	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/test/lab"
@@ -89,17 +92,40 @@ func TestLinks(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	tick, late := time.NewTicker(10*time.Millisecond), time.After(10*time.Second)
-	defer tick.Stop()
-	for !l.Local(netip.MustParseAddr("10.2.0.1")) || !has(filter.Interface{Name: "tap0"}) || !has(filter.Interface{Name: "tun0", Remote: true}) {
-		select {
-		case <-tick.C:
-		case err := <-ended:
-			t.Fatal(err)
-		case <-late:
-			t.Fatalf("the host is still %+v", l.cur.Load())
+	await := func(holds func() bool) {
+		t.Helper()
+		tick, late := time.NewTicker(10*time.Millisecond), time.After(10*time.Second)
+		defer tick.Stop()
+		for !holds() {
+			select {
+			case <-tick.C:
+			case err := <-ended:
+				t.Fatal(err)
+			case <-late:
+				t.Fatalf("the host is still %+v", l.cur.Load())
+			}
 		}
 	}
+	await(func() bool {
+		return l.Local(netip.MustParseAddr("10.2.0.1")) && has(filter.Interface{Name: "tap0"}) && has(filter.Interface{Name: "tun0", Remote: true})
+	})
+	// News that are not the kernel's end nothing.
+	if err := h.Do(func() error {
+		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		noop := binary.NativeEndian.AppendUint32(nil, unix.NLMSG_HDRLEN)
+		noop = append(binary.NativeEndian.AppendUint16(noop, unix.NLMSG_NOOP), make([]byte, 10)...)
+		return unix.Sendto(fd, noop, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Address("eth1", "10.3.0.1/24"); err != nil {
+		t.Fatal(err)
+	}
+	await(func() bool { return l.Local(netip.MustParseAddr("10.3.0.1")) })
 	cancel()
 	if err := <-ended; err != context.Canceled {
 		t.Errorf("Follow ended with %v", err)

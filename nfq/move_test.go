@@ -35,14 +35,14 @@ func TestMove(t *testing.T) {
 			c.Install(a, false)
 			c.Install(waiting, true)
 			local, before := netip.AddrPortFrom(client4, 4500), a.RemoteAddr
-			sa := c.SAD().Move(a.InSPI, local, tt.remote, 1400)
+			sa := c.SAD().Move(a.InSPI, local, tt.remote, NewPath(false, 1400))
 			if moved := sa != nil; moved != tt.want {
 				t.Fatalf("moved: %v, want %v", moved, tt.want)
 			}
 			want, mtu := before, 1500
 			if tt.want {
 				want, mtu = tt.remote, 1400
-				if waits := c.SAD().Move(waiting.InSPI, local, tt.remote, mtu); waits == nil || c.SAD().Inbound(waiting.InSPI) != waits {
+				if waits := c.SAD().Move(waiting.InSPI, local, tt.remote, NewPath(false, mtu)); waits == nil || c.SAD().Inbound(waiting.InSPI) != waits {
 					t.Error("the SA on standby has not moved")
 				}
 			}
@@ -52,7 +52,7 @@ func TestMove(t *testing.T) {
 				t.Fatal(err)
 			}
 			now := c.SAD().Inbound(a.InSPI)
-			if now.RemoteAddr != want || now.PathMTU != mtu || c.SAD().Outbound("echo", &p) != now || now.OutSPI != a.OutSPI || !now.Since.Equal(a.Since) {
+			if now.RemoteAddr != want || now.Path.MTU() != mtu || c.SAD().Outbound("echo", &p, pkt) != now || now.OutSPI != a.OutSPI || !now.Since.Equal(a.Since) {
 				t.Errorf("the SA is %+v", now)
 			}
 			if a.RemoteAddr != before {
@@ -81,7 +81,7 @@ func TestMove(t *testing.T) {
 			}
 		})
 	}
-	if NewSAD().Move(0x1001, netip.AddrPort{}, netip.AddrPort{}, 1500) != nil {
+	if NewSAD().Move(0x1001, netip.AddrPort{}, netip.AddrPort{}, nil) != nil {
 		t.Error("an SA that is not there was moved")
 	}
 }

@@ -132,7 +132,7 @@ func TestForwardedTunnel(t *testing.T) {
 	if len(c.sent) != 1 {
 		t.Fatalf("%d packets sent, want 1", len(c.sent))
 	}
-	s.deliver(c.sent[0].bytes, client4, 0)
+	s.deliver(c.sent[0].bytes[packet.IPv4HeaderLen:], client4, 0)
 	if len(s.injected) != 1 {
 		t.Error("what came out of the tunnel did not reach the stack")
 	}
@@ -146,7 +146,7 @@ func TestForwardedTunnel(t *testing.T) {
 	// The far end may not reach the gateway itself by a rule for what it forwards.
 	s.addr = hostS
 	c.NewOutbound().Handle(Queued{ID: 4, Packet: pkt, Forwarded: true, Queue: c})
-	s.deliver(c.sent[1].bytes, client4, 0)
+	s.deliver(c.sent[1].bytes[packet.IPv4HeaderLen:], client4, 0)
 	if len(s.injected) != 1 || s.Counters.InMismatch.Load() != 1 {
 		t.Error("a rule for forwarded packets let one in to the host")
 	}

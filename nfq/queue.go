@@ -58,14 +58,19 @@ func OpenQueue(number uint16, gso bool, mark uint32, counters *Counters) (*Queue
 	return &Queue{number, mark, nf, counters, make(chan error, 1)}, nil
 }
 
+// Worker takes the packets of a queue, one after another.
+type Worker interface {
+	// Work does with a packet what is to be done, and gives the verdict, unless
+	// it is held.
+	Work(q Queued)
+}
+
 // Start makes the kernel bring packets to a worker, until ctx ends. The queue
 // may have one reader.
-func (q *Queue) Start(ctx context.Context, e *Engine) error {
-	worker := e.NewOutbound()
+func (q *Queue) Start(ctx context.Context, worker Worker) error {
 	err := q.nf.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
 		if p, ok := q.packet(a); ok {
-			v, contents := worker.Handle(p)
-			e.verdict(p, v, contents)
+			worker.Work(p)
 		}
 		return 0
 	}, func(err error) int {
@@ -111,8 +116,11 @@ func (q *Queue) packet(a nfqueue.Attribute) (p Queued, ok bool) {
 	}
 	p = Queued{ID: *a.PacketID, Packet: *a.Payload, Queue: q}
 	p.Forwarded = a.Hook != nil && *a.Hook == unix.NF_INET_FORWARD
-	if a.OutDev != nil {
+	switch {
+	case a.OutDev != nil:
 		p.Link = int(*a.OutDev)
+	case a.InDev != nil:
+		p.Link = int(*a.InDev)
 	}
 	if a.CapLen != nil && int(*a.CapLen) > len(p.Packet) {
 		q.counters.QueueCut.Add(1)

@@ -17,9 +17,13 @@ import (
 // it was encrypted.
 const deviceMTU = 65535
 
-// rulePriority is the place of the first of our routing rules: after the local
+// RulePriority is the place of the first of our routing rules, and RuleCount how
+// many there are, one after the other: after the local
 // table, which is always first, and before what hosts usually have.
-const rulePriority = 100
+const (
+	RulePriority = 100
+	RuleCount    = 3
+)
 
 // Route brings the device up, and makes the kernel's check of a packet's
 // source (rp_filter, RFC 3704) succeed for what comes by it, strict or not:
@@ -105,7 +109,7 @@ const actionNothing = 3
 func rules(device string, family int, mark uint32, table int) []*netlink.Rule {
 	rule := func(place int) *netlink.Rule {
 		r := netlink.NewRule()
-		r.Family, r.Priority, r.Mark = family, rulePriority+place, mark
+		r.Family, r.Priority, r.Mark = family, RulePriority+place, mark
 		return r
 	}
 	over, back, landing := rule(0), rule(1), rule(2)

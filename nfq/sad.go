@@ -15,37 +15,17 @@ import (
 // SA is a pair of SAs at work.
 type SA struct {
 	*ipsec.ChildSA
-	Out     Sealer
-	In      Opener
-	PathMTU int // of the path between the outer addresses, in bytes of IP packet
-	Since   time.Time
+	Out   Sealer
+	In    Opener
+	Path  *Path // between the outer addresses
+	Since time.Time
 
-	disagreed atomic.Int64 // when the log was last told of a packet that does not belong, in Unix seconds
-}
+	order *sync.Mutex // held from the taking of a sequence number until its packet has left
 
-// maxOuter is the largest ESP packet that the SA's path takes whole, when the
-// IP header before it has ipHeader bytes.
-func (sa *SA) maxOuter(ipHeader int) int {
-	if sa.UDPEncap {
-		ipHeader += udpHeaderLen
-	}
-	return sa.PathMTU - ipHeader
-}
+	peer *natPeer // in transport mode: which of those that may be at its address
 
-// maxPayload is the longest IP payload that the SA carries in one piece, when
-// the clear packet's own header has ipHeader bytes.
-func (sa *SA) maxPayload(ipHeader int) int {
-	if sa.Mode == ipsec.Transport {
-		return sa.Out.MaxPlaintext(sa.maxOuter(ipHeader))
-	}
-	return sa.Out.MaxPlaintext(sa.maxOuter(headerLen(sa.RemoteAddr.Addr()))) - ipHeader
-}
-
-func headerLen(a netip.Addr) int {
-	if a.Is4() {
-		return packet.IPv4HeaderLen
-	}
-	return packet.IPv6HeaderLen
+	movedAt atomic.Int64 // when it was last told that the peer seems to have moved, in Unix seconds
+	audits  *audits
 }
 
 // covers reports whether the SA's selectors allow a packet that goes out.
@@ -71,14 +51,17 @@ func matchAny(ts []ipsec.TrafficSelector, a netip.Addr, p *packet.Packet, port u
 // SAD is the security association database (RFC 4301 section 4.4.2). It is
 // read without a lock, and copied when it changes.
 type SAD struct {
-	mu  sync.Mutex // held by writers
-	cur atomic.Pointer[sadState]
+	mu    sync.Mutex // held by writers
+	cur   atomic.Pointer[sadState]
+	flows natFlows
+	now   func() time.Time
 }
 
 type sadState struct {
 	inbound  map[ipsec.SPI]*SA
 	outbound map[outKey][]*SA // the first that covers a packet is used: the newest, but for those on standby
 	retired  map[ipsec.SPI]*SA
+	shared   map[netip.Addr]int // SAs in transport mode with peers behind a NAT at an address
 }
 
 // outKey narrows the search for an outbound SA: all have the rule in common,
@@ -96,8 +79,10 @@ func keyOf(sa *SA) outKey {
 }
 
 // NewSAD returns an empty SAD.
-func NewSAD() *SAD {
-	d := &SAD{}
+func NewSAD() *SAD { return newSAD(time.Now) }
+
+func newSAD(now func() time.Time) *SAD {
+	d := &SAD{now: now}
 	d.cur.Store(&sadState{})
 	return d
 }
@@ -106,9 +91,9 @@ func (d *SAD) change(f func(s *sadState)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old := d.cur.Load()
-	s := &sadState{maps.Clone(old.inbound), maps.Clone(old.outbound), maps.Clone(old.retired)}
+	s := &sadState{maps.Clone(old.inbound), maps.Clone(old.outbound), maps.Clone(old.retired), maps.Clone(old.shared)}
 	if s.inbound == nil {
-		s.inbound, s.outbound, s.retired = map[ipsec.SPI]*SA{}, map[outKey][]*SA{}, map[ipsec.SPI]*SA{}
+		s.inbound, s.outbound, s.retired, s.shared = map[ipsec.SPI]*SA{}, map[outKey][]*SA{}, map[ipsec.SPI]*SA{}, map[netip.Addr]int{}
 	}
 	f(s)
 	d.cur.Store(s)
@@ -118,9 +103,16 @@ func (d *SAD) change(f func(s *sadState)) {
 // the others that could have been removed: so does who answers a rekey, until
 // the peer is known to have the new SA (RFC 7296 section 2.8).
 func (d *SAD) Add(sa *SA, standby bool) {
+	sa.order, sa.audits = new(sync.Mutex), new(audits)
+	if sa.Mode == ipsec.Transport {
+		sa.peer = d.flows.join(peerOf(sa))
+	}
 	d.change(func(s *sadState) {
 		k := keyOf(sa)
 		s.inbound[sa.InSPI] = sa
+		if shares(sa) {
+			s.shared[sa.RemoteAddr.Addr()]++
+		}
 		if standby {
 			s.outbound[k] = append(slices.Clone(s.outbound[k]), sa)
 		} else {
@@ -130,10 +122,10 @@ func (d *SAD) Add(sa *SA, standby bool) {
 }
 
 // Move gives a pair that is UDP-encapsulated other outer addresses, between
-// which the path has another MTU (RFC 7296 section 2.23). It returns the pair as
+// which there is another path (RFC 7296 section 2.23). It returns the pair as
 // it is now, or nil when it stays as it was: one of transport mode is for
 // packets between two addresses, of which only the ports can change.
-func (d *SAD) Move(spi ipsec.SPI, local, remote netip.AddrPort, mtu int) *SA {
+func (d *SAD) Move(spi ipsec.SPI, local, remote netip.AddrPort, path *Path) *SA {
 	var moved *SA
 	d.change(func(s *sadState) {
 		sa := s.inbound[spi]
@@ -142,7 +134,7 @@ func (d *SAD) Move(spi ipsec.SPI, local, remote netip.AddrPort, mtu int) *SA {
 		}
 		child := *sa.ChildSA
 		child.LocalAddr, child.RemoteAddr = local, remote
-		moved = &SA{ChildSA: &child, Out: sa.Out, In: sa.In, PathMTU: mtu, Since: sa.Since}
+		moved = &SA{ChildSA: &child, Out: sa.Out, In: sa.In, Path: path, Since: sa.Since, order: sa.order, peer: sa.peer, audits: sa.audits}
 		s.inbound[spi] = moved
 		k := keyOf(sa)
 		s.outbound[k] = slices.Clone(s.outbound[k])
@@ -155,7 +147,7 @@ func (d *SAD) Move(spi ipsec.SPI, local, remote netip.AddrPort, mtu int) *SA {
 // nil when there is none.
 func (d *SAD) Remove(spi ipsec.SPI) *SA {
 	var sa *SA
-	d.change(func(s *sadState) { sa = s.take(spi) })
+	d.change(func(s *sadState) { sa = d.take(s, spi) })
 	if sa != nil {
 		sa.Out.Wipe()
 		sa.In.Wipe()
@@ -172,7 +164,7 @@ const lateFor = 2 * time.Second
 func (d *SAD) Retire(spi ipsec.SPI) *SA {
 	var sa *SA
 	d.change(func(s *sadState) {
-		if sa = s.take(spi); sa != nil {
+		if sa = d.take(s, spi); sa != nil {
 			s.retired[spi] = sa
 		}
 	})
@@ -187,12 +179,20 @@ func (d *SAD) Retire(spi ipsec.SPI) *SA {
 }
 
 // take removes a pair of SAs and returns it, or nil when there is none.
-func (s *sadState) take(spi ipsec.SPI) *SA {
+func (d *SAD) take(s *sadState, spi ipsec.SPI) *SA {
 	sa := s.inbound[spi]
 	if sa == nil {
 		return nil
 	}
 	delete(s.inbound, spi)
+	if a := sa.RemoteAddr.Addr(); shares(sa) {
+		if s.shared[a]--; s.shared[a] == 0 {
+			delete(s.shared, a)
+		}
+	}
+	if sa.peer != nil {
+		d.flows.leave(sa.peer)
+	}
 	k := keyOf(sa)
 	rest := slices.DeleteFunc(slices.Clone(s.outbound[k]), func(x *SA) bool { return x == sa })
 	if len(rest) == 0 {
@@ -212,9 +212,18 @@ func (d *SAD) Inbound(spi ipsec.SPI) *SA {
 	return s.retired[spi]
 }
 
-// Outbound finds the SA that a rule has for a packet, or nil.
-func (d *SAD) Outbound(rule string, p *packet.Packet) *SA {
+// shared reports whether there may be several peers at an address, behind a NAT.
+func (d *SAD) shared(a netip.Addr) bool { return d.cur.Load().shared[a] > 0 }
+
+// Outbound finds the SA that a rule has for the packet in b, or nil. To know
+// without sending anything, b may be nil.
+func (d *SAD) Outbound(rule string, p *packet.Packet, b []byte) *SA {
 	s := d.cur.Load()
+	if s.shared[p.Dst] > 0 {
+		if sas := s.outbound[outKey{rule, p.Dst}]; len(sas) > 0 {
+			return d.choose(sas, p, b)
+		}
+	}
 	for _, sa := range s.outbound[outKey{rule, p.Dst}] {
 		if sa.covers(p) {
 			return sa

@@ -29,7 +29,11 @@ type Negotiate struct {
 	PFSGroups       []string // likewise by these, each a keyword, and with additional key exchanges joined by "-"; not with PFS
 	Lifetime        time.Duration
 	LifetimeBytes   uint64 // 0 for no limit
-	AcceptUnsecured bool   // what comes in clear is let in, and answered under IPsec
+	LifetimePackets int    // 0 for no limit
+	ReplayWindow    int    // in packets; 0 for the default
+	DF              ipsec.DF
+	TFC             int  // bytes that packets in a tunnel have at least; ipsec.TFCFull for all that fit the path
+	AcceptUnsecured bool // what comes in clear is let in, and answered under IPsec
 	AllowUnsecured  *Fallback
 	ForceUDP        bool       // UDP encapsulation even without a NAT
 	TunnelLocal     netip.Addr // the tunnel's ends, with ipsec.Tunnel

@@ -20,9 +20,10 @@ func (c *checker) checkAlgorithms(f *File, root *node) {
 			return
 		}
 		x := rule.Exchange.over(f.KeyExchange.Exchange)
-		offered, _ := a.Negotiate.offer(x)
-		if len(offered) > maxProposals {
-			c.report(n.get("action").at, fmt.Sprintf("the action %q makes %d proposals, of its methods with each choice of key exchanges, and %d are the most", rule.Action, len(offered), maxProposals), "write fewer methods, or fewer choices in pfs")
+		o := a.Negotiate.offer(x)
+		offered := o.all()
+		if len(o.proposals) > maxProposals || len(o.around) > maxProposals {
+			c.report(n.get("action").at, fmt.Sprintf("the action %q makes %d proposals, of its methods with each choice of key exchanges, and %d are the most", rule.Action, max(len(o.proposals), len(o.around)), maxProposals), "write fewer methods, or fewer choices in pfs")
 		}
 		if rule.Legacy {
 			return

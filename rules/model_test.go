@@ -36,7 +36,11 @@ func TestNegotiationMethods(t *testing.T) {
 		{"no pfs", "{methods: [aes256gcm16], pfs: false, esn: false}", "ESP:aes256gcm16-noesn", []Lifetime{hour}},
 		{"lifetimes", "{esn: false, lifetime: 24h, lifetime-bytes: 1GiB, methods: [aes256gcm16, {esp: aes128gcm16, lifetime: 30s}, {esp: aes128gcm16, lifetime-bytes: 5MB}, {lifetime: 1m, esp: aes128-sha256, lifetime-bytes: 2000000}]}",
 			"ESP:aes256gcm16-noesn ESP:aes128gcm16-noesn ESP:aes128gcm16-noesn ESP:aes128-sha256-noesn",
-			[]Lifetime{day, {30 * time.Second, 1 << 30}, {24 * time.Hour, 5_000_000}, {time.Minute, 2_000_000}}},
+			[]Lifetime{day, {30 * time.Second, 1 << 30, 0}, {24 * time.Hour, 5_000_000, 0}, {time.Minute, 2_000_000, 0}}},
+		{"packets", "{esn: false, lifetime-packets: 1000000, methods: [aes256gcm16, {esp: aes128gcm16, lifetime-packets: 1000}]}",
+			"ESP:aes256gcm16-noesn ESP:aes128gcm16-noesn", []Lifetime{{time.Hour, 0, 1_000_000}, {time.Hour, 0, 1000}}},
+		{"integrity alone", "{esn: false, methods: [null-sha256, aes256gmac, {ah: sha256}, {ah: aesgmac128}]}",
+			"ESP:null-sha256-noesn ESP:aes256gmac-noesn AH:sha256-noesn AH:aesgmac128-noesn", []Lifetime{hour, hour, hour, hour}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := negotiationOf(t, tt.negotiate)

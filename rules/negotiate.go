@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/filter"
@@ -46,6 +47,25 @@ var negotiateKeys = table[Negotiate]{
 		value: duration(time.Second, maxLifetime, func(n *Negotiate) *time.Duration { return &n.Lifetime })},
 	{name: "lifetime-bytes", about: "after how many bytes the keys are replaced; no limit if missing", write: "lifetime-bytes: 100GB, or remove the key for no limit",
 		value: size(func(n *Negotiate) *uint64 { return &n.LifetimeBytes })},
+	{name: "lifetime-packets", about: "after how many packets the keys are replaced; no limit if missing", write: "lifetime-packets: 1000000000, or remove the key for no limit",
+		value: count(minPackets, maxPackets, func(n *Negotiate) *int { return &n.LifetimePackets })},
+	{name: "replay-window", about: "how many packets late one may come without counting as a replay; 1024 if missing", write: "replay-window: 4096",
+		value: count(minReplayWindow, maxReplayWindow, func(n *Negotiate) *int { return &n.ReplayWindow })},
+	{name: "df", about: "the flag \"don't fragment\" of the tunnel's packets: copy, from the packet inside, set or clear; copy if missing", write: "df: copy, df: set or df: clear",
+		value: word([]string{"copy", "set", "clear"}, func(n *Negotiate, word string) {
+			n.DF = map[string]ipsec.DF{"set": ipsec.DFSet, "clear": ipsec.DFClear}[word]
+		})},
+	{name: "tfc", about: "to how many bytes packets in the tunnel are padded, or full: to what fits the path; none if missing", write: "tfc: full, tfc: 1200, or remove the key",
+		value: value[Negotiate]{
+			read: func(r *reader, n *node, k keyed, into *Negotiate) {
+				if n.kind == scalar && n.text == "full" {
+					into.TFC = ipsec.TFCFull
+				} else if v, ok := r.readNumber(n, k.name, minTFC, maxTFC); ok {
+					into.TFC = v
+				}
+			},
+			describe: func(*definitions) *schema { return either(enum("full"), numbers(minTFC, maxTFC)) },
+		}},
 	{name: "udp-encapsulation", about: "always, or auto: only where there is a NAT; auto if missing", write: "udp-encapsulation: auto or udp-encapsulation: always",
 		value: word([]string{"auto", "always"}, func(n *Negotiate, word string) { n.ForceUDP = word == "always" })},
 	{name: "tunnel", about: "the outer addresses, with mode tunnel", write: "tunnel: {local: ADDRESS, remote: ADDRESS}",
@@ -68,6 +88,7 @@ func (r *reader) readNegotiate(n *node) Negotiate {
 	case out.Mode == ipsec.Transport && tunnel != nil:
 		r.report(tunnel.at, `"tunnel" has no effect in mode transport`, `write mode: tunnel, or remove "tunnel"`)
 	}
+	r.checkMethods(n, &out)
 	if out.Mode == ipsec.Tunnel {
 		for _, k := range []struct {
 			name string
@@ -80,6 +101,33 @@ func (r *reader) readNegotiate(n *node) Negotiate {
 		}
 	}
 	return out
+}
+
+// Bounds of a replay window in packets, and of what packets are padded to in
+// bytes.
+const (
+	minReplayWindow, maxReplayWindow = 64, 65536
+	minTFC, maxTFC                   = 64, 9216
+)
+
+// checkMethods reports what the methods of an action cannot do.
+func (r *reader) checkMethods(n *node, out *Negotiate) {
+	no := func(key, problem, hint string) { r.report(n.get(key).at, problem, hint) }
+	ah := slices.ContainsFunc(out.Methods, func(m Method) bool { return m.AH != "" })
+	esp := out.Methods == nil || slices.ContainsFunc(out.Methods, func(m Method) bool { return m.ESP != "" })
+	if out.ForceUDP && ah {
+		no("udp-encapsulation", `AH cannot go inside UDP`, `remove "udp-encapsulation", or write methods with esp alone`)
+	}
+	if out.DF != ipsec.DFCopy && out.Mode == ipsec.Transport {
+		no("df", `"df" is of no use in mode transport, in which packets keep their own`, `remove "df"`)
+	}
+	switch {
+	case out.TFC == 0:
+	case out.Mode == ipsec.Transport:
+		no("tfc", `"tfc" is of no use in mode transport, in which the length of a packet stays known`, `remove "tfc", or write mode: tunnel`)
+	case !esp:
+		no("tfc", `"tfc" is of no use with AH, which hides nothing`, `remove "tfc", or write methods with esp`)
+	}
 }
 
 var fallbackKeys = table[Fallback]{

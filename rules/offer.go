@@ -33,38 +33,62 @@ func (x *Exchange) ike() []ipsec.Proposal {
 	return numbered(ipsec.ProtoIKE, choices)
 }
 
-// offer returns what IKE offers for Child SAs under a key exchange, and the
-// lifetimes of the SAs of each proposal: the methods of an action, or of the
-// suite, with each choice of key exchanges. With ESN it offers extended sequence numbers first and plain
-// ones for peers without them.
-func (n *Negotiate) offer(under Exchange) ([]ipsec.Proposal, []Lifetime) {
-	var choices [][]ipsec.Transform
-	var lifetimes []Lifetime
+// offer is what IKE offers for Child SAs.
+type offer struct {
+	proposals []ipsec.Proposal
+	lifetimes []Lifetime       // of the SAs of each proposal
+	around    []ipsec.Proposal // of the AH around ESP
+}
+
+// all returns the proposals of both.
+func (o *offer) all() []ipsec.Proposal { return slices.Concat(o.proposals, o.around) }
+
+// appended returns a list of proposals with one more.
+func appended(to []ipsec.Proposal, p ipsec.ProtocolID, ts []ipsec.Transform) []ipsec.Proposal {
+	return append(to, ipsec.Proposal{Number: uint8(len(to) + 1), Protocol: p, Transforms: ts})
+}
+
+// offer returns what IKE offers for Child SAs under a key exchange: the methods
+// of an action, or of the suite, with each choice of key exchanges. With ESN it
+// offers extended sequence numbers first and plain ones for peers without them.
+func (n *Negotiate) offer(under Exchange) (out offer) {
 	esn := []ipsec.Transform{{Type: ipsec.TypeESN, ID: ipsec.ESNNo}}
 	if n.ESN {
 		esn = slices.Insert(esn, 0, ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.ESNYes})
 	}
 	exchanges := n.exchanges(under)
-	add := func(protection []ipsec.Transform, l Lifetime) {
+	add := func(p ipsec.ProtocolID, protection []ipsec.Transform, l Lifetime) {
 		for _, x := range exchanges {
-			choices, lifetimes = append(choices, slices.Concat(protection, x, esn)), append(lifetimes, l)
+			out.proposals, out.lifetimes = appended(out.proposals, p, slices.Concat(protection, x, esn)), append(out.lifetimes, l)
 		}
 	}
+	var around distinct[string] // integrities
+	general := Lifetime{n.Lifetime, n.LifetimeBytes, uint64(n.LifetimePackets)}
 	for _, m := range n.Methods {
-		l := Lifetime{n.Lifetime, n.LifetimeBytes}
+		l := general
 		if m.Lifetime != 0 {
 			l.Time = m.Lifetime
 		}
 		if m.LifetimeBytes != 0 {
 			l.Bytes = m.LifetimeBytes
 		}
-		add(m.transforms(), l)
+		if m.LifetimePackets != 0 {
+			l.Packets = uint64(m.LifetimePackets)
+		}
+		p, ts := m.transforms()
+		add(p, ts, l)
+		if !m.Nested() || !around.add(m.AH) {
+			continue
+		}
+		for _, x := range exchanges {
+			out.around = appended(out.around, ipsec.ProtoAH, slices.Concat(m.around(), x, esn))
+		}
 	}
 	if n.Methods == nil {
 		_, forESP := under.suite()
 		for _, p := range forESP {
-			add(filtered(p.Transforms, func(t ipsec.Transform) bool { return t.Type == ipsec.TypeEncr || t.Type == ipsec.TypeInteg }), Lifetime{n.Lifetime, n.LifetimeBytes})
+			add(ipsec.ProtoESP, filtered(p.Transforms, func(t ipsec.Transform) bool { return t.Type == ipsec.TypeEncr || t.Type == ipsec.TypeInteg }), general)
 		}
 	}
-	return numbered(ipsec.ProtoESP, choices), lifetimes
+	return out
 }

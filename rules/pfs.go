@@ -26,7 +26,7 @@ func (r *reader) readPFS(n *node, k keyed, into *Negotiate) {
 
 // pfsPattern is a regular expression for an item of "pfs".
 func pfsPattern() string {
-	words := strings.Join(keywords(ipsec.TypeGroup), "|")
+	words := strings.Join(keywords(ipsec.ProtoESP, ipsec.TypeGroup), "|")
 	return fmt.Sprintf("^(%s)(-ke[1-7]_(%[1]s))*$", words)
 }
 
@@ -34,20 +34,20 @@ func pfsPattern() string {
 // behind "-" those of additional ones.
 func parsePFS(text string) (ts []ipsec.Transform, problem, hint string) {
 	first, rest, more := strings.Cut(text, "-")
-	group, ok := keyword(first, ipsec.TypeGroup)
+	group, ok := keyword(ipsec.ProtoESP, first, ipsec.TypeGroup)
 	if !ok {
-		return nil, fmt.Sprintf("unknown key exchange group %q", first), meant(first, keywords(ipsec.TypeGroup), "write "+oneOf(keywords(ipsec.TypeGroup)))
+		return nil, fmt.Sprintf("unknown key exchange group %q", first), meant(first, keywords(ipsec.ProtoESP, ipsec.TypeGroup), "write "+oneOf(keywords(ipsec.ProtoESP, ipsec.TypeGroup)))
 	}
 	ts = []ipsec.Transform{group}
 	for more {
 		var word string
 		word, rest, more = strings.Cut(rest, "-")
-		t, ok := keyword(word, addedTypes...)
+		t, ok := keyword(ipsec.ProtoESP, word, addedTypes...)
 		switch {
 		case ok && t.ID == ipsec.GroupNone:
 			return nil, fmt.Sprintf("%q of %q is no key exchange", word, text), "leave it out; what may be done without stands as an item of its own in the list"
 		case !ok:
-			return nil, fmt.Sprintf("unknown additional key exchange %q", word), meant(word, keywords(addedTypes...), "write it as in x25519-ke1_mlkem768")
+			return nil, fmt.Sprintf("unknown additional key exchange %q", word), meant(word, keywords(ipsec.ProtoESP, addedTypes...), "write it as in x25519-ke1_mlkem768")
 		case slices.ContainsFunc(ts, func(x ipsec.Transform) bool { return x.Type == t.Type }):
 			return nil, fmt.Sprintf("two additional key exchanges of %q are number %d", text, t.Type-ipsec.TypeADDKE1+1), "write them as two items of the list"
 		}

@@ -61,13 +61,20 @@ func (a *Action) options() filter.Options {
 type Negotiation struct {
 	Rule          string
 	Mode          ipsec.Mode
-	Proposals     []ipsec.Proposal // ESP, the preferred first, without SPIs; with key exchange groups for PFS
-	Lifetimes     []Lifetime       // of the SAs of each proposal
+	Proposals     []ipsec.Proposal // of ESP and AH, the preferred first, without SPIs; with key exchange groups for PFS
+	Around        []ipsec.Proposal // of the AH around ESP; none for ESP without
+	Lifetimes     []Lifetime       // of the SAs of each of the Proposals
 	Lifetime      time.Duration    // of the action; the proposals' where they have none of their own
 	LifetimeBytes uint64           // likewise; 0 for no limit
-	ForceUDP      bool             // UDP encapsulation even without a NAT
-	TunnelLocal   netip.Addr       // outer addresses, in tunnel mode
-	TunnelPeer    netip.Addr
+
+	LifetimePackets uint64   // likewise
+	ReplayWindow    int      // in packets; 0 for the default
+	DF              ipsec.DF // of a tunnel
+	TFC             int      // likewise; see ipsec.ChildSA
+
+	ForceUDP    bool       // UDP encapsulation even without a NAT
+	TunnelLocal netip.Addr // outer addresses, in tunnel mode
+	TunnelPeer  netip.Addr
 
 	AcceptUnsecured bool          // what comes in clear is let in, and answered under IPsec
 	AllowUnsecured  bool          // with a peer that does not speak IKE, in clear
@@ -91,8 +98,9 @@ type Negotiation struct {
 
 // Lifetime is how long an SA lives: until the first limit is reached.
 type Lifetime struct {
-	Time  time.Duration
-	Bytes uint64 // 0 for no limit
+	Time    time.Duration
+	Bytes   uint64 // 0 for no limit
+	Packets uint64 // likewise
 }
 
 // Negotiations returns the enabled rules that negotiate, by name.
@@ -121,17 +129,24 @@ func (f *File) DefaultResponse() (n Negotiation, ok bool) {
 
 func (f *File) negotiation(names *names, rule *Rule, n *Negotiate) Negotiation {
 	x := rule.Exchange.over(f.KeyExchange.Exchange)
-	proposals, lifetimes := n.offer(x)
+	o := n.offer(x)
 	out := Negotiation{
 		Rule:          rule.Name,
 		Mode:          n.Mode,
-		Proposals:     proposals,
-		Lifetimes:     lifetimes,
+		Proposals:     o.proposals,
+		Around:        o.around,
+		Lifetimes:     o.lifetimes,
 		Lifetime:      n.Lifetime,
 		LifetimeBytes: n.LifetimeBytes,
-		ForceUDP:      n.ForceUDP,
-		TunnelLocal:   n.TunnelLocal,
-		TunnelPeer:    n.TunnelPeer,
+
+		LifetimePackets: uint64(n.LifetimePackets),
+		ReplayWindow:    n.ReplayWindow,
+		DF:              n.DF,
+		TFC:             n.TFC,
+
+		ForceUDP:    n.ForceUDP,
+		TunnelLocal: n.TunnelLocal,
+		TunnelPeer:  n.TunnelPeer,
 
 		AcceptUnsecured: n.AcceptUnsecured,
 
@@ -165,9 +180,29 @@ func (f *File) With(k KeyExchange) *File {
 	return &g
 }
 
+// Readable returns the proposals whose packets are protected from change and not
+// from being read.
+func (n *Negotiation) Readable() []string {
+	var out distinct[string]
+	for _, p := range n.Proposals {
+		encr, _ := p.First(ipsec.TypeEncr)
+		integ, _ := p.First(ipsec.TypeInteg)
+		switch {
+		case encr.Encrypts():
+		case p.Protocol == ipsec.ProtoAH:
+			out.add("ah " + integ.String())
+		case encr.AEAD():
+			out.add(encr.String())
+		default:
+			out.add(encr.String() + "-" + integ.String())
+		}
+	}
+	return out.list
+}
+
 // Weak returns the weak algorithms that a negotiation may end with, each once.
 func (n *Negotiation) Weak() []ipsec.Transform {
-	return weak(slices.Concat(n.IKE, n.Proposals))
+	return weak(slices.Concat(n.IKE, n.Proposals, n.Around))
 }
 
 // At returns where a value of the rule stands, by its name in Places; where that

@@ -76,6 +76,13 @@ func (p *pairs) addText(key, text string) {
 	}
 }
 
+// addCount adds a number that is not 0.
+func (p *pairs) addCount(key string, n int) {
+	if n != 0 {
+		p.add(key, strconv.Itoa(n))
+	}
+}
+
 // addBool adds a setting that is not the default.
 func (p *pairs) addBool(key string, value, byDefault bool) {
 	if value != byDefault {
@@ -235,6 +242,16 @@ func printAction(a *Action) string {
 	}
 	if n.LifetimeBytes != 0 {
 		p.add("lifetime-bytes", printSize(n.LifetimeBytes))
+	}
+	p.addCount("lifetime-packets", n.LifetimePackets)
+	p.addCount("replay-window", n.ReplayWindow)
+	if n.DF != ipsec.DFCopy {
+		p.add("df", n.DF.String())
+	}
+	if n.TFC == ipsec.TFCFull {
+		p.add("tfc", "full")
+	} else {
+		p.addCount("tfc", n.TFC)
 	}
 	if n.ForceUDP {
 		p.add("udp-encapsulation", "always")

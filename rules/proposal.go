@@ -32,27 +32,30 @@ var ikeTypes = append([]ipsec.TransformType{ipsec.TypeEncr, ipsec.TypePRF, ipsec
 var byKeyword = func() map[string]ipsec.Transform {
 	out := map[string]ipsec.Transform{}
 	for _, of := range ikeTypes {
-		for _, t := range ipsec.Transforms(of) {
-			if of != ipsec.TypeGroup || t.ID != ipsec.GroupNone {
-				out[t.String()] = t
+		for _, p := range []ipsec.ProtocolID{ipsec.ProtoIKE, ipsec.ProtoESP, ipsec.ProtoAH} {
+			for _, t := range ipsec.Transforms(p, of) {
+				if of != ipsec.TypeGroup || t.ID != ipsec.GroupNone {
+					out[t.String()] = t
+				}
 			}
 		}
 	}
 	return out
 }()
 
-// keyword returns the transform of some types that a keyword stands for.
-func keyword(word string, of ...ipsec.TransformType) (ipsec.Transform, bool) {
+// keyword returns the transform of some types that a keyword stands for, if a
+// protocol may have it.
+func keyword(p ipsec.ProtocolID, word string, of ...ipsec.TransformType) (ipsec.Transform, bool) {
 	t, ok := byKeyword[word]
-	return t, ok && slices.Contains(of, t.Type)
+	return t, ok && t.Suits(p) && slices.Contains(of, t.Type)
 }
 
-// keywords returns the keywords of some types of transforms, the preferred
-// first.
-func keywords(of ...ipsec.TransformType) []string {
+// keywords returns the keywords of some types of transforms that a protocol may
+// have, the preferred first.
+func keywords(p ipsec.ProtocolID, of ...ipsec.TransformType) []string {
 	var out []string
 	for _, x := range of {
-		for _, t := range ipsec.Transforms(x) {
+		for _, t := range ipsec.Transforms(p, x) {
 			if word := t.String(); byKeyword[word] == t {
 				out = append(out, word)
 			}
@@ -64,13 +67,13 @@ func keywords(of ...ipsec.TransformType) []string {
 // groupPattern is a regular expression for key exchanges: groups, and
 // additional key exchanges.
 func groupPattern() string {
-	words := strings.Join(keywords(ipsec.TypeGroup), "|")
+	words := strings.Join(keywords(ipsec.ProtoIKE, ipsec.TypeGroup), "|")
 	return words + "|ke[1-7]_(" + words + "|none)"
 }
 
 // ikePattern is a regular expression for IKE proposals.
 func ikePattern() string {
-	word := "(" + strings.Join(keywords(ipsec.TypeEncr, ipsec.TypePRF, ipsec.TypeInteg), "|") + "|" + groupPattern() + ")"
+	word := "(" + strings.Join(keywords(ipsec.ProtoIKE, ipsec.TypeEncr, ipsec.TypePRF, ipsec.TypeInteg), "|") + "|" + groupPattern() + ")"
 	return "^" + word + "(-" + word + ")*$"
 }
 
@@ -82,9 +85,9 @@ func parseIKE(text string) (ts []ipsec.Transform, problem, hint string) {
 	byType := map[ipsec.TransformType][]ipsec.Transform{}
 	aead, plain := false, false
 	for _, word := range strings.Split(text, "-") {
-		t, ok := keyword(word, ikeTypes...)
+		t, ok := keyword(ipsec.ProtoIKE, word, ikeTypes...)
 		if !ok {
-			return nil, fmt.Sprintf("unknown keyword %q in IKE proposal %q", word, text), meant(word, keywords(ikeTypes...), `write it as in aes256gcm16-prfsha256-x25519 or aes256-sha256-modp2048; "ipsecfw schema" has all keywords`)
+			return nil, fmt.Sprintf("unknown keyword %q in IKE proposal %q", word, text), meant(word, keywords(ipsec.ProtoIKE, ikeTypes...), `write it as in aes256gcm16-prfsha256-x25519 or aes256-sha256-modp2048; "ipsecfw schema" has all keywords`)
 		}
 		if slices.Contains(byType[t.Type], t) {
 			return nil, fmt.Sprintf("keyword %q comes twice in IKE proposal %q", word, text), "remove one of the two"
@@ -95,7 +98,7 @@ func parseIKE(text string) (ts []ipsec.Transform, problem, hint string) {
 	}
 	if byType[ipsec.TypePRF] == nil {
 		for _, integ := range byType[ipsec.TypeInteg] {
-			if prf, ok := keyword("prf"+integ.String(), ipsec.TypePRF); ok {
+			if prf, ok := keyword(ipsec.ProtoIKE, "prf"+integ.String(), ipsec.TypePRF); ok {
 				byType[ipsec.TypePRF] = append(byType[ipsec.TypePRF], prf)
 			}
 		}

@@ -177,6 +177,12 @@ type sa struct {
 	InPackets  uint64 `json:"in-packets"`
 	OutBytes   uint64 `json:"out-bytes"`
 	OutPackets uint64 `json:"out-packets"`
+
+	Protocol          string `json:"protocol"`
+	ReplayDrops       uint64 `json:"replay-drops"`
+	IntegrityFailures uint64 `json:"integrity-failures"`
+	Malformed         uint64 `json:"malformed"`
+	Mismatches        uint64 `json:"selector-mismatches"`
 }
 
 // sas lists the daemon's pairs of SAs.

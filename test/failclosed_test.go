@@ -88,7 +88,7 @@ func TestApplyWithoutAQueue(t *testing.T) {
 	var q *nfq.Queue
 	must(t, s.server.Do(func() (err error) {
 		if q, err = nfq.OpenQueue(4951, true, 0x49500002, &e.Counters); err == nil {
-			err = q.Start(ctx, e)
+			err = q.Start(ctx, e.NewOutbound())
 		}
 		return err
 	}))

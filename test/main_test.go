@@ -53,12 +53,14 @@ var packages = map[string]string{
 	"ip":                    "iproute2",
 	"modprobe":              "kmod",
 	"unshare":               "util-linux",
+	"tshark":                "tshark",
 	"linux.uml":             "user-mode-linux",
 	"swanctl":               "strongswan-swanctl",
 	"/usr/lib/ipsec/charon": "strongswan-charon",
 	"/usr/lib/ipsec/plugins/libstrongswan-gcm.so":             "libstrongswan-standard-plugins",
 	"/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so": "libcharon-extra-plugins",
 	"/usr/lib/ipsec/plugins/libstrongswan-ccm.so":             "libstrongswan-extra-plugins",
+	scapyModule: "python3-scapy",
 }
 
 // need skips the test for a user who is not root, and fails it if a program is

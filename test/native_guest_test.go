@@ -92,6 +92,9 @@ func (s *secureEngine) Acquire(d filter.Decision, p *packet.Packet) {
 // UnknownSPI implements nfq.Acquirer.
 func (s *secureEngine) UnknownSPI(_, _ netip.AddrPort, _ ipsec.SPI) {}
 
+// Moved implements nfq.Acquirer.
+func (s *secureEngine) Moved(ipsec.SPI, netip.AddrPort, netip.AddrPort) {}
+
 // manualSPI is the SPI of what is sent to an address under a manual SA.
 func manualSPI(remote netip.Addr) ipsec.SPI {
 	if remote.Is4() {
@@ -101,8 +104,8 @@ func manualSPI(remote netip.Addr) ipsec.SPI {
 }
 
 // manualParams are what both ends of a manual SA know.
-func manualParams(spi ipsec.SPI) esp.Params {
-	return esp.Params{
+func manualParams(spi ipsec.SPI) ipsec.Params {
+	return ipsec.Params{
 		SPI:  spi,
 		Encr: ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrAESGCM16, KeyBits: 256},
 		Keys: ipsec.Keys{Encr: bytes.Repeat([]byte{byte(spi)}, 36)},
@@ -129,7 +132,7 @@ func manualSA(rule string, local, remote netip.Addr) (*nfq.SA, error) {
 			Local: all(local), Remote: all(remote),
 			LocalAddr: netip.AddrPortFrom(local, 0), RemoteAddr: netip.AddrPortFrom(remote, 0),
 		},
-		Out: o, In: i, PathMTU: mtu, Since: time.Now(),
+		Out: o, In: i, Path: nfq.NewPath(remote.Is6(), mtu), Since: time.Now(),
 	}, nil
 }
 

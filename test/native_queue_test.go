@@ -195,7 +195,7 @@ func watchDatagrams(t *testing.T, h *lab.Host, ifname string) *datagrams {
 				d.odd = append(d.odd, fmt.Sprintf("SPI %08x", spi))
 				return
 			}
-			clear, next, err := in.Open(upper)
+			clear, next, err := in.Open(nil, upper)
 			if err != nil || next != packet.UDP || len(clear) < 8 {
 				d.odd = append(d.odd, fmt.Sprintf("next header %d, %v: %x", next, err, clear))
 				return

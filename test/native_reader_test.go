@@ -92,10 +92,7 @@ func (q *bridgeQueue) read(o *nfq.Outbound) error {
 					p.Packet = a.Data
 				}
 			}
-			v, contents := o.Handle(p)
-			if err := q.Verdict(p.ID, v, contents); err != nil {
-				return err
-			}
+			o.Work(p)
 		}
 	}
 }

@@ -6,6 +6,7 @@ set -eu
 packages="nftables iproute2 kmod user-mode-linux qemu-system-x86
 	strongswan-charon strongswan-swanctl libstrongswan-standard-plugins
 	libcharon-extra-plugins libstrongswan-extra-plugins openiked
+	python3-scapy python3-cryptography tshark
 	libnss3-tools libunbound8 libldns3 libcurl3-nss libevent-pthreads-2.1-7"
 
 if [ "$(id -u)" -ne 0 ]; then

@@ -29,6 +29,7 @@ type connection struct {
 	Certificate       string // file of the own certificate; empty for a preshared key
 
 	Proposals, ESP string   // algorithms; empty for some usual ones
+	AH             string   // instead of ESP
 	More           []string // further settings of the connection
 	MoreRemote     []string // of what the other end has to prove
 	MoreChild      []string // and of its Child SA
@@ -106,7 +107,11 @@ connections {
     children {
       {{.Name}} {
         mode = {{.Mode}}
+{{- if .AH}}
+        ah_proposals = {{.AH}}
+{{- else}}
         esp_proposals = {{or .ESP "aes256gcm16,chacha20poly1305"}}
+{{- end}}
 {{- range .MoreChild}}
         {{.}}
 {{- end}}

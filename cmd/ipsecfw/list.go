@@ -147,13 +147,19 @@ func orDash(s string) string {
 }
 
 func saTable(sas []api.SA) table {
-	t := table{{"RULE", "MODE", "PROTOCOL", "LOCAL", "REMOTE", "IN-SPI", "OUT-SPI", "ENCRYPTION", "IN-BYTES", "IN-PACKETS", "OUT-BYTES", "OUT-PACKETS", "DROPS", "AGE", "SOFT", "LOCAL-SELECTORS", "REMOTE-SELECTORS"}}
+	t := table{{"RULE", "MODE", "PROTOCOL", "LOCAL", "REMOTE", "IN-SPI", "OUT-SPI", "ENCRYPTION", "IN-BYTES", "IN-PACKETS", "OUT-BYTES", "OUT-PACKETS", "REPLAYED", "FORGED", "MALFORMED", "MISMATCHED", "AGE", "SOFT", "LOCAL-SELECTORS", "REMOTE-SELECTORS"}}
 	for _, s := range sas {
 		protocol := s.Protocol
 		if s.UDPEncap {
 			protocol += "/UDP"
 		}
+		if s.Nested {
+			protocol += "/AH"
+		}
 		encryption := s.Encryption
+		if s.Integrity != "" && s.Integrity != s.Encryption {
+			encryption += " " + s.Integrity
+		}
 		if s.ESN {
 			encryption += " esn"
 		}
@@ -165,7 +171,8 @@ func saTable(sas []api.SA) table {
 			s.Rule, s.Mode, protocol, orDash(s.Local), s.Remote, orDash(s.InSPI), orDash(s.OutSPI), encryption,
 			strconv.FormatUint(s.InBytes, 10), strconv.FormatUint(s.InPackets, 10),
 			strconv.FormatUint(s.OutBytes, 10), strconv.FormatUint(s.OutPackets, 10),
-			strconv.FormatUint(s.ReplayDrops+s.IntegrityFailures, 10), age(s.AgeSeconds), soft,
+			strconv.FormatUint(s.ReplayDrops, 10), strconv.FormatUint(s.IntegrityFailures, 10),
+			strconv.FormatUint(s.Malformed, 10), strconv.FormatUint(s.SelectorMismatch, 10), age(s.AgeSeconds), soft,
 			orDash(strings.Join(s.LocalSelectors, ", ")), orDash(strings.Join(s.RemoteSelectors, ", ")),
 		})
 	}

@@ -104,10 +104,14 @@ var (
 	}
 	testSAs = []api.SA{
 		{Rule: "staff", Mode: "transport", Protocol: "ESP", InSPI: "c0ffee01", OutSPI: "0badcafe", Local: "10.2.0.10:4500", Remote: "10.1.0.20:4500",
-			LocalSelectors: []string{"10.2.0.10 tcp 8443"}, RemoteSelectors: []string{"10.1.0.20 tcp"}, Encryption: "aes256gcm16", ESN: true, UDPEncap: true,
-			InBytes: 1000, InPackets: 10, OutBytes: 2000, OutPackets: 20, ReplayDrops: 1, IntegrityFailures: 2, AgeSeconds: 61},
+			LocalSelectors: []string{"10.2.0.10 tcp 8443"}, RemoteSelectors: []string{"10.1.0.20 tcp"}, Encryption: "aes256gcm16", Integrity: "aes256gcm16", ESN: true, UDPEncap: true,
+			InBytes: 1000, InPackets: 10, OutBytes: 2000, OutPackets: 20, ReplayDrops: 1, IntegrityFailures: 2, Malformed: 3, SelectorMismatch: 4, AgeSeconds: 61},
 		{Rule: "staff", Mode: "tunnel", Protocol: "ESP", InSPI: "00000100", OutSPI: "00000101", Local: "2001:db8::1", Remote: "2001:db8::2",
 			LocalSelectors: []string{"2001:db8::/64", "10.0.0.0/8"}, RemoteSelectors: []string{"2001:db8:1::/64"}, Encryption: "chacha20poly1305"},
+		{Rule: "staff", Mode: "tunnel", Protocol: "ESP", InSPI: "00000102", OutSPI: "00000103", Local: "192.0.2.1", Remote: "192.0.2.2", Nested: true,
+			LocalSelectors: []string{"10.0.0.0/8"}, RemoteSelectors: []string{"10.3.0.0/16"}, Encryption: "aes256", Integrity: "sha256"},
+		{Rule: "staff", Mode: "transport", Protocol: "AH", InSPI: "00000104", OutSPI: "00000105", Local: "192.0.2.1", Remote: "192.0.2.2",
+			LocalSelectors: []string{"192.0.2.1 esp"}, RemoteSelectors: []string{"192.0.2.2 esp"}, Encryption: "none", Integrity: "sha384"},
 		{Rule: "domain", Mode: "clear", Protocol: "none", Remote: "10.1.0.77", LocalSelectors: []string{}, RemoteSelectors: []string{}, Encryption: "none",
 			AgeSeconds: 60, Soft: true, SoftSeconds: 240},
 	}

@@ -19,6 +19,7 @@ type Config struct {
 
 	Queue    uint16 // the queue of everything but TCP
 	TCPQueue uint16 // the queue of TCP, whose reader takes large packets (GSO) whole
+	Arrivals uint16 // the queue of what comes for the engine with its IP header: AH, and ICMP errors that tell of an MTU
 	LogGroup uint16 // the NFLOG group of filters that log
 
 	// Count says to count the packets of each filter, for Counters. It takes

@@ -17,7 +17,7 @@ import (
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 )
 
-var testConfig = Config{Interface: "ipsecfw0", InMark: 0x49500000, OutMark: 0x49500001, Queue: 4950, TCPQueue: 4951,
+var testConfig = Config{Interface: "ipsecfw0", InMark: 0x49500000, OutMark: 0x49500001, Queue: 4950, TCPQueue: 4951, Arrivals: 4952,
 	Features: Features{Inet: true, FIB: true}}
 
 func mustSPD(t testing.TB, entries ...filter.Entry) *filter.SPD {

@@ -178,6 +178,8 @@ func outcome(d filter.Decision, c filter.Context, p *packet.Packet, cfg Config, 
 	}
 	if d.Entry == nil {
 		switch {
+		case p.Protocol == filter.AH && c.Direction == filter.Inbound && c.Interface.Name != "lo" && !tunnelled:
+			return "queue"
 		case d.Exempt != "" || !cfg.DefaultResponse:
 		case c.Direction == filter.Outbound && slices.Contains(cfg.Response, p.Dst):
 			return "queue"
@@ -265,6 +267,12 @@ func (a *arena) judge(s *filter.SPD, cfg Config, state filter.State, l logged) (
 		}
 		return p, c, d, false
 	}
+	if c.Direction == filter.Inbound && tellsMTU(&p, l.packet) {
+		if l.prefix != "queue" {
+			t.Fatalf("an ICMP error about an MTU for the engine meets %s: %x", l.prefix, l.packet)
+		}
+		return p, c, d, true
+	}
 	d = s.Decide(c, &p)
 	want := []string{outcome(d, c, &p, cfg, output, tunnelled)}
 	if d.Entry != nil {
@@ -280,6 +288,17 @@ func (a *arena) judge(s *filter.SPD, cfg Config, state filter.State, l logged) (
 		t.Fatalf("%+v, hook %d: %+v\n%x\nthe kernel says %s\nthe SPD %q: %s\n%s", c, l.hook, p, l.packet, l.prefix, want, d.Why(), Compile(s, cfg))
 	}
 	return p, c, d, true
+}
+
+// tellsMTU reports whether an ICMP error is one about an MTU for what the engine
+// has sent.
+func tellsMTU(p *packet.Packet, b []byte) bool {
+	var e packet.TooBig
+	if !packet.ParseTooBig(b, p, &e) {
+		return false
+	}
+	udp := e.Protocol == packet.UDP && len(e.Quoted) >= 2 && binary.BigEndian.Uint16(e.Quoted) == filter.NATPort
+	return udp || e.Protocol == packet.ESP || e.Protocol == packet.AH
 }
 
 // The rules in the kernel decide about packets as the SPD does, and count them

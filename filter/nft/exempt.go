@@ -1,6 +1,8 @@
 package nft
 
 import (
+	"slices"
+
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -15,6 +17,9 @@ func (c *compiler) exempt(x filter.Exemptions, d filter.Direction) []rule {
 	var rules []rule
 	switch d {
 	case filter.Inbound:
+		if !c.boot {
+			rules = append(rules, c.pathErrors()...) // the stack makes some itself
+		}
 		rules = append(rules, rule{named(iifname, loopback), accept})
 	case filter.Outbound:
 		rules = append(rules, rule{named(oifname, loopback), accept})
@@ -56,32 +61,60 @@ func (c *compiler) exempt(x filter.Exemptions, d filter.Direction) []rule {
 // loopback is the interface that leads to the host itself.
 const loopback = "lo"
 
-// engine returns the rules that accept IKE and ESP: what comes for the engine,
-// and what goes out from its own sockets.
+// engine returns the rules that accept IKE, ESP and AH: what comes for the engine,
+// some of it by a queue, and what goes out from its own sockets.
 func (c *compiler) engine(d filter.Direction) []rule {
-	esp, udp := protocol(filter.ESP), protocol(unix.IPPROTO_UDP)
+	esp, ah, udp := protocol(filter.ESP), protocol(filter.AH), protocol(unix.IPPROTO_UDP)
 	switch d {
 	case filter.Forward:
 		return nil
 	case filter.Inbound:
-		return append([]rule{
+		rules := []rule{
 			{udp, port(transportDst, filter.IKEPort), accept},
 			{udp, port(transportDst, filter.NATPort), accept},
 			{esp, accept},
-		}, ikeErrors()...)
+			{ah, c.arrivals()},
+		}
+		return append(rules, ikeErrors()...)
 	}
 	own := is(mark, native(c.cfg.OutMark)...)
 	return []rule{
 		{own, esp, accept},
+		{own, ah, accept},
 		{own, udp, port(transportSrc, filter.IKEPort), accept},
 		{own, udp, port(transportSrc, filter.NATPort), accept},
 	}
 }
 
+func (c *compiler) arrivals() statement { return queue{c.cfg.Arrivals, c.cfg.Features.NativeQueue} }
+
+// plain is the first byte of an IPv4 header without options, as the engine sends.
+const plain = 0x45
+
+// pathErrors returns the rules that hand to the engine, and to nobody else, the
+// ICMP errors that tell of an MTU for ESP and AH of this host, inside UDP or not,
+// and for fragments of it. The engine knows which are about its own.
+func (c *compiler) pathErrors() []rule {
+	icmp4 := rule{family(false), protocol(unix.IPPROTO_ICMP), is(icmpType, filter.Unreachable4), is(icmpCode, filter.FragmentationNeeded), is(quoted4Head, plain)}
+	icmp6 := rule{family(true), protocol(unix.IPPROTO_ICMPV6), is(icmp6Type, filter.PacketTooBig6)}
+	fragment6 := is(quoted6Next, unix.IPPROTO_FRAGMENT)
+	with := func(r rule, more ...statement) rule { return append(append(slices.Clone(r), more...), c.arrivals()) }
+	var rules []rule
+	for _, p := range []byte{filter.ESP, filter.AH} {
+		rules = append(rules,
+			with(icmp4, is(quoted4Proto, p)),
+			with(icmp6, is(quoted6Next, p)),
+			with(icmp6, fragment6, is(fragment6Next, p)))
+	}
+	return append(rules,
+		with(icmp4, is(quoted4Proto, unix.IPPROTO_UDP), port(quoted4Src, filter.NATPort)),
+		with(icmp6, is(quoted6Next, unix.IPPROTO_UDP), port(quoted6Src, filter.NATPort)),
+		with(icmp6, fragment6, is(fragment6Next, unix.IPPROTO_UDP), port(fragment6Src, filter.NATPort)))
+}
+
 // ikeErrors returns the rules that accept ICMP errors about IKE of this host.
 // Connection tracking has found the flow of what they quote.
 func ikeErrors() []rule {
-	const plain = 0x45 // an IPv4 header without options, as the engine sends
 	related := match{ctState, native(expr.CtStateBitRELATED), expr.CmpOpNeq, native(0)}
 	var rules []rule
 	for _, p := range []uint16{filter.IKEPort, filter.NATPort} {

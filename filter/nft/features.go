@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,6 +38,26 @@ func Probe() Features {
 		f.NativeQueue = f.NativeQueue && has(family, queue{native: true})
 	}
 	return f
+}
+
+// Lacks returns what the daemon cannot do without and the kernel has not, in
+// the network namespace of the calling thread. It takes root (CAP_NET_ADMIN).
+func Lacks() []string {
+	family := byte(unix.NFPROTO_IPV4)
+	if has(unix.NFPROTO_INET) {
+		family = unix.NFPROTO_INET
+	}
+	if !has(family) {
+		return []string{"nftables (nf_tables)"}
+	}
+	var out []string
+	if !has(family, queue{native: true}) && !has(family, queue{}) {
+		out = append(out, "NFQUEUE (nft_queue, or nft_compat with xt_NFQUEUE)")
+	}
+	if !has(family, match{ctState, native(expr.CtStateBitINVALID), expr.CmpOpNeq, native(0)}) {
+		out = append(out, "connection tracking (nf_conntrack, nft_ct)")
+	}
+	return out
 }
 
 // has reports whether the kernel takes a rule in a table of a family.

@@ -27,27 +27,29 @@ const (
 	iiftype // hardware type (ARPHRD)
 	oiftype
 	mark
-	ctState      // bit mask
-	ctDirection  // of the packet in its connection; without one it matches nothing
-	saddrType    // RTN_LOCAL and so on, by the host's routes
-	daddrType    // likewise
-	ip4Saddr     // the addresses and the hop limit want a match of nfproto before
-	ip4Daddr     //
-	ip6Saddr     //
-	ip6Daddr     //
-	ip6HopLimit  //
-	icmpType     // the types and codes want a match of nfproto and l4proto before
-	icmpCode     //
-	icmp6Type    //
-	icmp6Code    //
-	quoted4Head  // version and header length of the packet that an ICMP error quotes; like those after it
-	quoted4Proto //
-	quoted4Src   // its port, if it has no IP options
-	quoted6Next  //
-	quoted6Src   // likewise
-	tcpFlags     // wants a match of l4proto before
-	transportSrc // ports; a fragment other than the first has none and matches nothing
-	transportDst //
+	ctState       // bit mask
+	ctDirection   // of the packet in its connection; without one it matches nothing
+	saddrType     // RTN_LOCAL and so on, by the host's routes
+	daddrType     // likewise
+	ip4Saddr      // the addresses and the hop limit want a match of nfproto before
+	ip4Daddr      //
+	ip6Saddr      //
+	ip6Daddr      //
+	ip6HopLimit   //
+	icmpType      // the types and codes want a match of nfproto and l4proto before
+	icmpCode      //
+	icmp6Type     //
+	icmp6Code     //
+	quoted4Head   // version and header length of the packet that an ICMP error quotes; like those after it
+	quoted4Proto  //
+	quoted4Src    // its port, if it has no IP options
+	quoted6Next   //
+	quoted6Src    // likewise
+	fragment6Next // likewise, behind the fragment header of what is quoted
+	fragment6Src  //
+	tcpFlags      // wants a match of l4proto before
+	transportSrc  // ports; a fragment other than the first has none and matches nothing
+	transportDst  //
 )
 
 // fieldInfo is what the kernel and nft make of a field.
@@ -69,35 +71,37 @@ func (f field) hostOrder() bool {
 }
 
 var fields = [...]fieldInfo{
-	nfproto:      {"meta nfproto", nftables.TypeNFProto, formatFamily, meta(expr.MetaKeyNFPROTO)},
-	l4proto:      {"meta l4proto", nftables.TypeInetProto, formatProtocol, meta(expr.MetaKeyL4PROTO)},
-	iifname:      {"iifname", nftables.TypeIFName, formatName, meta(expr.MetaKeyIIFNAME)},
-	iif:          {"iif", nftables.TypeIFIndex, formatIndex, meta(expr.MetaKeyIIF)},
-	oifname:      {"oifname", nftables.TypeIFName, formatName, meta(expr.MetaKeyOIFNAME)},
-	iiftype:      {"meta iiftype", nftables.TypeARPHRD, formatHostOrder, meta(expr.MetaKeyIIFTYPE)},
-	oiftype:      {"meta oiftype", nftables.TypeARPHRD, formatHostOrder, meta(expr.MetaKeyOIFTYPE)},
-	mark:         {"meta mark", nftables.TypeMark, formatMark, meta(expr.MetaKeyMARK)},
-	ctState:      {"ct state", nftables.TypeCTState, formatState, conntrack(expr.CtKeySTATE)},
-	ctDirection:  {"ct direction", nftables.TypeCTDir, formatDirection, conntrack(expr.CtKeyDIRECTION)},
-	saddrType:    {"fib saddr type", nftables.TypeFIBAddr, formatAddressType, addressType(true)},
-	daddrType:    {"fib daddr type", nftables.TypeFIBAddr, formatAddressType, addressType(false)},
-	ip4Saddr:     {"ip saddr", nftables.TypeIPAddr, formatAddr, network(12, 4)},
-	ip4Daddr:     {"ip daddr", nftables.TypeIPAddr, formatAddr, network(16, 4)},
-	ip6Saddr:     {"ip6 saddr", nftables.TypeIP6Addr, formatAddr, network(8, 16)},
-	ip6Daddr:     {"ip6 daddr", nftables.TypeIP6Addr, formatAddr, network(24, 16)},
-	ip6HopLimit:  {"ip6 hoplimit", nftables.TypeInteger, formatNumber, network(7, 1)},
-	icmpType:     {"icmp type", nftables.TypeICMPType, formatNumber, transport(0, 1)},
-	icmpCode:     {"icmp code", nftables.TypeICMPCode, formatNumber, transport(1, 1)},
-	icmp6Type:    {"icmpv6 type", nftables.TypeICMP6Type, formatNumber, transport(0, 1)},
-	icmp6Code:    {"icmpv6 code", nftables.TypeICMPV6Code, formatNumber, transport(1, 1)},
-	quoted4Head:  {"@th,64,8", nftables.TypeInteger, formatNumber, transport(8, 1)},
-	quoted4Proto: {"@th,136,8", nftables.TypeInteger, formatNumber, transport(8+9, 1)},
-	quoted4Src:   {"@th,224,16", nftables.TypeInteger, formatNumber, transport(8+20, 2)},
-	quoted6Next:  {"@th,112,8", nftables.TypeInteger, formatNumber, transport(8+6, 1)},
-	quoted6Src:   {"@th,384,16", nftables.TypeInteger, formatNumber, transport(8+40, 2)},
-	tcpFlags:     {"tcp flags", nftables.TypeTCPFlag, formatNumber, transport(13, 1)},
-	transportSrc: {"th sport", nftables.TypeInetService, formatNumber, transport(0, 2)},
-	transportDst: {"th dport", nftables.TypeInetService, formatNumber, transport(2, 2)},
+	nfproto:       {"meta nfproto", nftables.TypeNFProto, formatFamily, meta(expr.MetaKeyNFPROTO)},
+	l4proto:       {"meta l4proto", nftables.TypeInetProto, formatProtocol, meta(expr.MetaKeyL4PROTO)},
+	iifname:       {"iifname", nftables.TypeIFName, formatName, meta(expr.MetaKeyIIFNAME)},
+	iif:           {"iif", nftables.TypeIFIndex, formatIndex, meta(expr.MetaKeyIIF)},
+	oifname:       {"oifname", nftables.TypeIFName, formatName, meta(expr.MetaKeyOIFNAME)},
+	iiftype:       {"meta iiftype", nftables.TypeARPHRD, formatHostOrder, meta(expr.MetaKeyIIFTYPE)},
+	oiftype:       {"meta oiftype", nftables.TypeARPHRD, formatHostOrder, meta(expr.MetaKeyOIFTYPE)},
+	mark:          {"meta mark", nftables.TypeMark, formatMark, meta(expr.MetaKeyMARK)},
+	ctState:       {"ct state", nftables.TypeCTState, formatState, conntrack(expr.CtKeySTATE)},
+	ctDirection:   {"ct direction", nftables.TypeCTDir, formatDirection, conntrack(expr.CtKeyDIRECTION)},
+	saddrType:     {"fib saddr type", nftables.TypeFIBAddr, formatAddressType, addressType(true)},
+	daddrType:     {"fib daddr type", nftables.TypeFIBAddr, formatAddressType, addressType(false)},
+	ip4Saddr:      {"ip saddr", nftables.TypeIPAddr, formatAddr, network(12, 4)},
+	ip4Daddr:      {"ip daddr", nftables.TypeIPAddr, formatAddr, network(16, 4)},
+	ip6Saddr:      {"ip6 saddr", nftables.TypeIP6Addr, formatAddr, network(8, 16)},
+	ip6Daddr:      {"ip6 daddr", nftables.TypeIP6Addr, formatAddr, network(24, 16)},
+	ip6HopLimit:   {"ip6 hoplimit", nftables.TypeInteger, formatNumber, network(7, 1)},
+	icmpType:      {"icmp type", nftables.TypeICMPType, formatNumber, transport(0, 1)},
+	icmpCode:      {"icmp code", nftables.TypeICMPCode, formatNumber, transport(1, 1)},
+	icmp6Type:     {"icmpv6 type", nftables.TypeICMP6Type, formatNumber, transport(0, 1)},
+	icmp6Code:     {"icmpv6 code", nftables.TypeICMPV6Code, formatNumber, transport(1, 1)},
+	quoted4Head:   {"@th,64,8", nftables.TypeInteger, formatNumber, transport(8, 1)},
+	quoted4Proto:  {"@th,136,8", nftables.TypeInteger, formatNumber, transport(8+9, 1)},
+	quoted4Src:    {"@th,224,16", nftables.TypeInteger, formatNumber, transport(8+20, 2)},
+	quoted6Next:   {"@th,112,8", nftables.TypeInteger, formatNumber, transport(8+6, 1)},
+	quoted6Src:    {"@th,384,16", nftables.TypeInteger, formatNumber, transport(8+40, 2)},
+	fragment6Next: {"@th,384,8", nftables.TypeInteger, formatNumber, transport(8+40, 1)},
+	fragment6Src:  {"@th,448,16", nftables.TypeInteger, formatNumber, transport(8+40+8, 2)},
+	tcpFlags:      {"tcp flags", nftables.TypeTCPFlag, formatNumber, transport(13, 1)},
+	transportSrc:  {"th sport", nftables.TypeInetService, formatNumber, transport(0, 2)},
+	transportDst:  {"th dport", nftables.TypeInetService, formatNumber, transport(2, 2)},
 }
 
 func (f field) info() *fieldInfo { return &fields[f] }

@@ -5,7 +5,9 @@
 // protocol behind any IPv6 extension headers, and the ports. The other files
 // do what offloading hardware does to a packet, for packets that never meet
 // such hardware: they complete checksums, cut a large TCP packet into
-// segments, merge segments into a large packet, and lower the MSS option.
+// segments, merge segments into a large packet, and lower the MSS option. Others do
+// what routers do: they cut packets into fragments, tell senders of an MTU and
+// read who tells of one, and take the outer header's ECN over.
 //
 // All lengths and offsets are in bytes, and all numbers of a packet are in
 // network byte order. The package is pure: it does no I/O.

@@ -35,10 +35,10 @@ func TestConcurrent(t *testing.T) {
 			for range workers {
 				wg.Go(func() {
 					for _, pkt := range pkts {
-						switch _, _, err := in.Open(bytes.Clone(pkt)); err {
+						switch _, _, err := in.Open(nil, bytes.Clone(pkt)); err {
 						case nil:
 							taken.Add(1)
-						case ErrReplay:
+						case ipsec.ErrReplay:
 						default:
 							t.Error(err)
 						}
@@ -49,7 +49,7 @@ func TestConcurrent(t *testing.T) {
 			if taken.Load() != workers*each {
 				t.Errorf("%d packets taken, want %d", taken.Load(), workers*each)
 			}
-			want := Counters{Packets: workers * each, Bytes: 7 * workers * each, Replayed: (workers - 1) * workers * each}
+			want := ipsec.Counters{Packets: workers * each, Bytes: 7 * workers * each, Replayed: (workers - 1) * workers * each}
 			if got := in.Counters(); got != want {
 				t.Errorf("counters %+v, want %+v", got, want)
 			}
@@ -64,11 +64,11 @@ func TestConcurrentWipe(t *testing.T) {
 		wg.Go(func() {
 			for {
 				pkt, err := o.Seal(nil, []byte("payload"), 17)
-				if err == ErrClosed {
+				if err == ipsec.ErrClosed {
 					return
 				}
 				// A goroutine that is held up finds its packet too old.
-				if _, _, err := in.Open(pkt); err != nil && err != ErrClosed && err != ErrReplay {
+				if _, _, err := in.Open(nil, pkt); err != nil && err != ipsec.ErrClosed && err != ipsec.ErrReplay {
 					t.Error(err)
 				}
 			}

@@ -32,6 +32,9 @@ var suites = []struct {
 	{"aes256ctr-aescmac", encr(ipsec.EncrAESCTR, 256), integ(ipsec.IntegAESCMAC)},
 	{"aes192-aesxcbc", encr(ipsec.EncrAESCBC, 192), integ(ipsec.IntegAESXCBC)},
 	{"3des-sha1", encr(ipsec.Encr3DES, 0), sha1},
+	{"aes128gmac", encr(ipsec.EncrNullAESGMAC, 128), ipsec.Transform{}},
+	{"null-sha256", encr(ipsec.EncrNull, 0), sha256},
+	{"null-aesxcbc", encr(ipsec.EncrNull, 0), integ(ipsec.IntegAESXCBC)},
 }
 
 func encr(id, bits uint16) ipsec.Transform {
@@ -50,24 +53,32 @@ func key(n int, first byte) []byte {
 }
 
 // params returns the parameters of an SA with keys that follow from a byte.
-func params(t testing.TB, encr, integ ipsec.Transform, esn bool, first byte) Params {
+func params(t testing.TB, encr, integ ipsec.Transform, esn bool, first byte) ipsec.Params {
 	t.Helper()
 	e, i, err := xform.KeyLens(encr, integ)
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := ipsec.Keys{Encr: key(e, first), Integ: key(i, first)}
-	return Params{SPI: 0xc0ffee00, Encr: encr, Integ: integ, ESN: esn, Keys: keys}
+	return ipsec.Params{SPI: 0xc0ffee00, Encr: encr, Integ: integ, ESN: esn, Keys: keys}
 }
 
 // pair returns both ends of an SA.
 func pair(t testing.TB, encr, integ ipsec.Transform, esn bool) (*Outbound, *Inbound) {
 	t.Helper()
-	o, err := NewOutbound(params(t, encr, integ, esn, 1))
+	return pairAfter(t, encr, integ, esn, 0)
+}
+
+// pairAfter returns both ends of an SA that has used some sequence numbers.
+func pairAfter(t testing.TB, encr, integ ipsec.Transform, esn bool, last uint64) (*Outbound, *Inbound) {
+	t.Helper()
+	p, q := params(t, encr, integ, esn, 1), params(t, encr, integ, esn, 1)
+	p.Last, q.Last = last, last
+	o, err := NewOutbound(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := NewInbound(params(t, encr, integ, esn, 1))
+	in, err := NewInbound(q)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +127,7 @@ func TestRoundTrip(t *testing.T) {
 			if seq := binary.BigEndian.Uint32(pkt[4:]); seq != uint32(n+1) {
 				t.Errorf("sequence number %d of packet %d", seq, n)
 			}
-			got, nextHeader, err := in.Open(pkt)
+			got, nextHeader, err := in.Open(nil, pkt)
 			if err != nil || !bytes.Equal(got, payload) || nextHeader != uint8(n) {
 				t.Fatalf("%d bytes: Open = %x, %d, %v", n, got, nextHeader, err)
 			}
@@ -125,7 +136,7 @@ func TestRoundTrip(t *testing.T) {
 			}
 			total += uint64(n)
 		}
-		want := Counters{Packets: 80, Bytes: total}
+		want := ipsec.Counters{Packets: 80, Bytes: total}
 		if got := o.Counters(); got != want {
 			t.Errorf("outbound counters %+v, want %+v", got, want)
 		}
@@ -151,7 +162,7 @@ func TestSealInPlace(t *testing.T) {
 			if &out[0] != &buf[0] {
 				t.Errorf("offset %d: Seal moved to other memory", offset)
 			}
-			got, _, err := in.Open(out[4:])
+			got, _, err := in.Open(nil, out[4:])
 			if err != nil || string(got) != payload {
 				t.Errorf("offset %d: Open = %q, %v", offset, got, err)
 			}
@@ -192,20 +203,18 @@ func TestSequenceExhausted(t *testing.T) {
 		last uint64
 	}{{false, math.MaxUint32}, {true, math.MaxUint64}} {
 		t.Run(fmt.Sprintf("esn=%v", tt.esn), func(t *testing.T) {
-			o, in := pair(t, gcm128, ipsec.Transform{}, tt.esn)
-			o.seq.Store(tt.last - 1)
-			in.window.top = tt.last - 1
-			if _, _, err := in.Open(seal(t, o, "last")); err != nil {
+			o, in := pairAfter(t, gcm128, ipsec.Transform{}, tt.esn, tt.last-1)
+			if _, _, err := in.Open(nil, seal(t, o, "last")); err != nil {
 				t.Errorf("last packet: %v", err)
 			}
 			dst := []byte("dst")
 			for range 3 {
 				out, err := o.Seal(dst, []byte("one more"), 17)
-				if err != ErrSequenceExhausted || !bytes.Equal(out, dst) {
+				if err != ipsec.ErrSequenceExhausted || !bytes.Equal(out, dst) {
 					t.Errorf("after the last packet: %x, %v", out, err)
 				}
 			}
-			if got := o.Counters(); got.Packets != tt.last || got.Bytes != 4 {
+			if got := o.Counters(); got.Packets != 1 || got.Bytes != 4 {
 				t.Errorf("counters %+v", got)
 			}
 		})
@@ -217,9 +226,7 @@ func TestSequenceExhausted(t *testing.T) {
 func TestESNWrap(t *testing.T) {
 	for _, s := range suites {
 		t.Run(s.name, func(t *testing.T) {
-			o, in := pair(t, s.encr, s.integ, true)
-			o.seq.Store(math.MaxUint32 - 5)
-			in.window.top = math.MaxUint32 - 5
+			o, in := pairAfter(t, s.encr, s.integ, true, math.MaxUint32-5)
 			var late []byte
 			for i := range 10 {
 				pkt := seal(t, o, "over the edge")
@@ -227,22 +234,19 @@ func TestESNWrap(t *testing.T) {
 					late = pkt
 					continue
 				}
-				if _, _, err := in.Open(pkt); err != nil {
+				if _, _, err := in.Open(nil, pkt); err != nil {
 					t.Fatalf("packet %d: %v", i, err)
 				}
 			}
 			again := bytes.Clone(late)
-			if _, _, err := in.Open(late); err != nil {
+			if _, _, err := in.Open(nil, late); err != nil {
 				t.Errorf("late packet of the round before: %v", err)
 			}
-			if _, _, err := in.Open(again); err != ErrReplay {
+			if _, _, err := in.Open(nil, again); err != ipsec.ErrReplay {
 				t.Errorf("the same again: %v", err)
 			}
-			if in.window.top != math.MaxUint32+5 {
-				t.Errorf("window at %d", in.window.top)
-			}
 			_, other := pair(t, s.encr, s.integ, true)
-			if _, _, err := other.Open(seal(t, o, "second round")); err != ErrIntegrity {
+			if _, _, err := other.Open(nil, seal(t, o, "second round")); err != ipsec.ErrIntegrity {
 				t.Errorf("opened in the first round: %v", err)
 			}
 		})
@@ -257,21 +261,21 @@ func TestOpenRefuses(t *testing.T) {
 		for i := range pkt {
 			bad := bytes.Clone(pkt)
 			bad[i] ^= 1
-			payload, _, err := in.Open(bad)
-			if err == ErrReplay && i == 7 {
+			payload, _, err := in.Open(nil, bad)
+			if err == ipsec.ErrReplay && i == 7 {
 				continue // number 0
 			}
-			if err != ErrIntegrity || payload != nil {
+			if err != ipsec.ErrIntegrity || payload != nil {
 				t.Errorf("byte %d changed: %x, %v", i, payload, err)
 			}
 			forged++
 		}
 		for i := range pkt {
-			payload, _, err := in.Open(bytes.Clone(pkt[:i]))
+			payload, _, err := in.Open(nil, bytes.Clone(pkt[:i]))
 			switch err {
-			case ErrIntegrity:
+			case ipsec.ErrIntegrity:
 				forged++
-			case ErrMalformed:
+			case ipsec.ErrMalformed:
 				malformed++
 			default:
 				t.Errorf("cut to %d bytes: %x, %v", i, payload, err)
@@ -281,17 +285,14 @@ func TestOpenRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := stranger.Open(bytes.Clone(pkt)); err != ErrIntegrity {
+		if _, _, err := stranger.Open(nil, bytes.Clone(pkt)); err != ipsec.ErrIntegrity {
 			t.Errorf("other keys: %v", err)
 		}
-		if in.window.top != 0 {
-			t.Errorf("the window moved to %d", in.window.top)
-		}
-		want := Counters{Replayed: 1, Forged: forged, Malformed: malformed}
+		want := ipsec.Counters{Replayed: 1, Forged: forged, Malformed: malformed}
 		if got := in.Counters(); got != want {
 			t.Errorf("counters %+v, want %+v", got, want)
 		}
-		if _, _, err := in.Open(pkt); err != nil {
+		if _, _, err := in.Open(nil, pkt); err != nil {
 			t.Errorf("the packet itself: %v", err)
 		}
 	})
@@ -313,13 +314,13 @@ func TestReplay(t *testing.T) {
 		pkts = append(pkts, seal(t, o, "payload"))
 	}
 	open := func(i int) error {
-		_, _, err := in.Open(bytes.Clone(pkts[i]))
+		_, _, err := in.Open(nil, bytes.Clone(pkts[i]))
 		return err
 	}
 	for _, s := range []struct {
 		packet int
 		want   error
-	}{{5, nil}, {5, ErrReplay}, {3, nil}, {39, nil}, {8, nil}, {7, ErrReplay}, {39, ErrReplay}, {38, nil}} {
+	}{{5, nil}, {5, ipsec.ErrReplay}, {3, nil}, {39, nil}, {8, nil}, {7, ipsec.ErrReplay}, {39, ipsec.ErrReplay}, {38, nil}} {
 		if err := open(s.packet); err != s.want {
 			t.Errorf("packet %d: %v, want %v", s.packet, err, s.want)
 		}
@@ -339,10 +340,10 @@ func TestOpenBadPadding(t *testing.T) {
 		{"right", "aabb010203040506070809" + "0a0b0c" + "0c04", nil},
 		{"no padding", "aabbccddaabbccddaabbccddaabb" + "0004", nil},
 		{"only padding", "0102030405060708090a0b0c0d0e" + "0e3b", nil},
-		{"zeros", "aabb000000000000000000" + "000000" + "0c04", ErrMalformed},
-		{"last byte wrong", "aabb010203040506070809" + "0a0b0d" + "0c04", ErrMalformed},
-		{"longer than the contents", "0102030405060708090a0b0c0d0e" + "0f04", ErrMalformed},
-		{"longest", "0102030405060708090a0b0c0d0e" + "ff04", ErrMalformed},
+		{"zeros", "aabb000000000000000000" + "000000" + "0c04", ipsec.ErrMalformed},
+		{"last byte wrong", "aabb010203040506070809" + "0a0b0d" + "0c04", ipsec.ErrMalformed},
+		{"longer than the contents", "0102030405060708090a0b0c0d0e" + "0f04", ipsec.ErrMalformed},
+		{"longest", "0102030405060708090a0b0c0d0e" + "ff04", ipsec.ErrMalformed},
 	}
 	for _, s := range suites {
 		for _, tt := range tests {
@@ -351,15 +352,21 @@ func TestOpenBadPadding(t *testing.T) {
 				contents := unhex(t, tt.contents)
 				pkt := binary.BigEndian.AppendUint32(nil, 0xc0ffee00)
 				pkt = binary.BigEndian.AppendUint32(pkt, 1)
-				pkt = append(append(pkt, make([]byte, o.layout.iv)...), contents...)
-				pkt = append(pkt, make([]byte, o.layout.icv)...)
-				(*o.suite.Load()).seal(pkt, 0)
-				payload, _, err := in.Open(pkt)
+				suite, err := newSuite(params(t, s.encr, s.integ, false, 1))
+				if err != nil {
+					t.Fatal(err)
+				}
+				iv, icv, _ := suite.lens()
+				pkt = append(append(pkt, make([]byte, iv)...), contents...)
+				pkt = append(pkt, make([]byte, icv)...)
+				suite.seal(pkt, 0)
+				payload, _, err := in.Open(nil, pkt)
 				if err != tt.err {
 					t.Fatalf("%x, %v", payload, err)
 				}
-				if moved := in.window.top != 0; moved != (err == nil) {
-					t.Errorf("window at %d", in.window.top)
+				// Its number counts as received only if it was opened.
+				if _, _, again := in.Open(nil, seal(t, o, "payload")); (again == ipsec.ErrReplay) != (err == nil) {
+					t.Errorf("the number again: %v", again)
 				}
 			})
 		}
@@ -382,10 +389,10 @@ func TestWipe(t *testing.T) {
 			o.Wipe()
 			in.Wipe()
 		}
-		if out, err := o.Seal(nil, []byte("payload"), 17); err != ErrClosed || out != nil {
+		if out, err := o.Seal(nil, []byte("payload"), 17); err != ipsec.ErrClosed || out != nil {
 			t.Errorf("Seal: %x, %v", out, err)
 		}
-		if _, _, err := in.Open(pkt); err != ErrClosed {
+		if _, _, err := in.Open(nil, pkt); err != ipsec.ErrClosed {
 			t.Errorf("Open: %v", err)
 		}
 		for _, key := range [][]byte{po.Keys.Encr, po.Keys.Integ, pi.Keys.Encr, pi.Keys.Integ} {
@@ -404,22 +411,26 @@ func TestNewRefuses(t *testing.T) {
 	cbc := params(t, cbc128, sha256, false, 1)
 	tests := []struct {
 		name    string
-		base    Params
-		change  func(*Params)
+		base    ipsec.Params
+		change  func(*ipsec.Params)
 		err     error // nil for any
 		inbound bool  // only an inbound SA minds
 	}{
-		{"SPI 0", good, func(p *Params) { p.SPI = 0 }, nil, false},
-		{"reserved SPI", good, func(p *Params) { p.SPI = 255 }, nil, false},
-		{"short key", good, func(p *Params) { p.Keys.Encr = p.Keys.Encr[:16] }, xform.ErrKeyLength, false},
-		{"AEAD with integrity", good, func(p *Params) { p.Integ = sha256 }, xform.ErrUnsupported, false},
-		{"AEAD with an integrity key", good, func(p *Params) { p.Keys.Integ = make([]byte, 32) }, xform.ErrKeyLength, false},
-		{"CBC without integrity", cbc, func(p *Params) { p.Integ = ipsec.Transform{} }, xform.ErrUnsupported, false},
-		{"CBC with a short integrity key", cbc, func(p *Params) { p.Keys.Integ = make([]byte, 16) }, xform.ErrKeyLength, false},
-		{"null encryption", cbc, func(p *Params) { p.Encr.ID = ipsec.EncrNull }, xform.ErrUnsupported, false},
-		{"small window", good, func(p *Params) { p.Window = 31 }, nil, true},
-		{"negative window", good, func(p *Params) { p.Window = -1 }, nil, true},
-		{"huge window", good, func(p *Params) { p.Window = 65537 }, nil, true},
+		{"SPI 0", good, func(p *ipsec.Params) { p.SPI = 0 }, nil, false},
+		{"reserved SPI", good, func(p *ipsec.Params) { p.SPI = 255 }, nil, false},
+		{"short key", good, func(p *ipsec.Params) { p.Keys.Encr = p.Keys.Encr[:16] }, xform.ErrKeyLength, false},
+		{"AEAD with integrity", good, func(p *ipsec.Params) { p.Integ = sha256 }, xform.ErrUnsupported, false},
+		{"AEAD with an integrity key", good, func(p *ipsec.Params) { p.Keys.Integ = make([]byte, 32) }, xform.ErrKeyLength, false},
+		{"CBC without integrity", cbc, func(p *ipsec.Params) { p.Integ = ipsec.Transform{} }, xform.ErrUnsupported, false},
+		{"CBC with a short integrity key", cbc, func(p *ipsec.Params) { p.Keys.Integ = make([]byte, 16) }, xform.ErrKeyLength, false},
+		{"null encryption with a key", cbc, func(p *ipsec.Params) { p.Encr = encr(ipsec.EncrNull, 0) }, xform.ErrKeyLength, false},
+		{"null encryption without integrity", good, func(p *ipsec.Params) { p.Encr, p.Keys.Encr = encr(ipsec.EncrNull, 0), nil }, xform.ErrUnsupported, false},
+		{"no encryption", cbc, func(p *ipsec.Params) { p.Encr, p.Keys.Encr = ipsec.Transform{}, nil }, xform.ErrUnsupported, false},
+		{"AES-GMAC with integrity", good, func(p *ipsec.Params) { p.Encr.ID, p.Integ = ipsec.EncrNullAESGMAC, sha256 }, xform.ErrUnsupported, false},
+		{"the integrity of AH", cbc, func(p *ipsec.Params) { p.Integ = integ(ipsec.IntegAES128GMAC) }, xform.ErrUnsupported, false},
+		{"small window", good, func(p *ipsec.Params) { p.Window = 31 }, nil, true},
+		{"negative window", good, func(p *ipsec.Params) { p.Window = -1 }, nil, true},
+		{"huge window", good, func(p *ipsec.Params) { p.Window = 65537 }, nil, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

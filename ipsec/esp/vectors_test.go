@@ -139,7 +139,7 @@ func TestVectors(t *testing.T) {
 	for _, tt := range vectors {
 		t.Run(tt.name, func(t *testing.T) {
 			packet, contents := unhex(t, tt.packet), unhex(t, tt.contents)
-			p := Params{
+			p := ipsec.Params{
 				SPI:  ipsec.SPI(binary.BigEndian.Uint32(packet)),
 				Encr: tt.encr, ESN: tt.esn, Keys: ipsec.Keys{Encr: unhex(t, tt.keymat)},
 			}
@@ -154,12 +154,12 @@ func TestVectors(t *testing.T) {
 				t.Errorf("sealed %x\nwant   %x", pkt, packet)
 			}
 
+			p.Last = tt.seq - 1
 			in, err := NewInbound(p)
 			if err != nil {
 				t.Fatal(err)
 			}
-			in.window.top = tt.seq - 1 // the packet before
-			payload, nextHeader, err := in.Open(packet)
+			payload, nextHeader, err := in.Open(nil, packet)
 			if err != nil {
 				t.Fatal(err)
 			}

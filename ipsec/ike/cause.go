@@ -30,6 +30,7 @@ const (
 	CauseNoAnswerLarge     Cause = "no-answer-large"               // silence after a message that was large
 	CauseUnreachable       Cause = "unreachable"                   // silence, and ICMP says why
 	CauseNAT               Cause = "nat"                           // silence after the move to port 4500
+	CauseAHNAT             Cause = "ah-nat"                        // AH cannot pass the NAT that there is
 	CauseRefused           Cause = "refused"                       // the peer would not, and says no more
 	CausePolicyChanged     Cause = "policy-changed"                // this host's rules, meanwhile
 	CauseFull              Cause = "full"                          // the IKE SA, or the peer, takes no more Child SAs
@@ -45,7 +46,7 @@ var causes = []struct {
 	cause Cause
 }{
 	{ErrWrongKey, CauseKeyMismatch}, {ErrNoMethod, CauseAuthMethod}, {ErrWeakMethod, CauseAuthMethod}, {ErrPPK, CausePPK},
-	{ErrNoProposal, CauseNoProposal}, {ErrSelectors, CauseSelectors}, {ErrMode, CauseMode},
+	{ErrNAT, CauseAHNAT}, {ErrNoProposal, CauseNoProposal}, {ErrSelectors, CauseSelectors}, {ErrMode, CauseMode},
 	{ErrPolicyChanged, CausePolicyChanged}, {ErrFull, CauseFull}, {ErrBusy, CauseBusy}, {ErrNoRule, CauseNoRule},
 	{ErrNoAnswer, CauseNoAnswer}, {ErrRefusedByPeer, CauseRefusedByPeer}, {ErrAuthentication, CauseKeyMismatch}, {ErrRefused, CauseRefused}, {ErrClosed, CauseClosed},
 }

@@ -28,6 +28,7 @@ var (
 	ErrBusy           = errors.New("this host has begun as many negotiations as it can have under way") // the peer was not asked
 	ErrPolicyChanged  = errors.New("the rule is not what it was when this began")
 	ErrMode           = errors.New("one end wants transport mode, the other a tunnel")
+	ErrNAT            = errors.New("AH cannot pass a NAT")
 	ErrNoRule         = errors.New("no rule concerns the peer")
 	ErrPPK            = fmt.Errorf("%w: the post-quantum preshared keys do not fit", ErrAuthentication)
 

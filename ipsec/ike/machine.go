@@ -88,7 +88,7 @@ type Secrets struct {
 }
 
 // Event is what happens to a machine: Datagram, Acquire, Tick, Done, Probe,
-// RekeyChild, RekeyIKE, DeleteChild or Close.
+// Moved, RekeyChild, RekeyIKE, DeleteChild or Close.
 type Event interface{ event() }
 
 // Datagram is an IKE message that arrived, without the non-ESP marker. The
@@ -119,6 +119,12 @@ type Tick struct{}
 // The machine asks the peer whether it lives, and waits a few seconds only.
 // It does so at most once in ten seconds.
 type Probe struct{}
+
+// Moved says that an authentic packet of one of the Child SAs, which nobody has
+// sent before, came from another place than the peer was at: its NAT may have
+// given it another port (RFC 7296 section 2.23). The machine finds out whether
+// the peer is there.
+type Moved struct{ Local, Remote netip.AddrPort }
 
 // RekeyChild begins to replace one Child SA, named by our inbound SPI, unless
 // that is on its way already or the SA is being deleted.
@@ -152,6 +158,7 @@ func (Datagram) event()    {}
 func (Acquire) event()     {}
 func (Tick) event()        {}
 func (Probe) event()       {}
+func (Moved) event()       {}
 func (RekeyChild) event()  {}
 func (RekeyIKE) event()    {}
 func (Done) event()        {}
@@ -179,6 +186,9 @@ type InstallChild struct {
 	// yet: receive under it, and go on sending under Rekeyed until that is
 	// removed (RFC 7296 section 2.8).
 	Standby bool
+	// More says that the rule's packets need another Child SA still, which
+	// follows: this one is of AH, and they go as ESP inside it.
+	More bool
 }
 
 // RemoveChild takes a pair of SAs out of the data path: at once if this host

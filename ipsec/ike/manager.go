@@ -237,6 +237,9 @@ func (m *Manager) empty() {
 	for _, d := range mail.datagrams {
 		m.route(d)
 	}
+	for in, to := range mail.moved {
+		m.feedChild(in, to)
+	}
 	for in := range mail.rekeys {
 		m.feedChild(in, RekeyChild{InSPI: in})
 	}
@@ -317,6 +320,14 @@ func (m *Manager) Acquire(local, remote netip.Addr, child ChildPolicy, packetLoc
 // those of UDP encapsulation, or 0.
 func (m *Manager) UnknownSPI(local, remote netip.AddrPort, spi ipsec.SPI) {
 	m.inbox.putUnknown(unknown{unmap(local), unmap(remote), spi})
+}
+
+// Moved says that an authentic packet of the Child SA with an inbound SPI, which
+// may be unknown, came inside UDP from another place than the SA is with. It
+// returns at once, and may be called for every such packet: the SA follows once
+// the peer has answered from there (DataPath.Move).
+func (m *Manager) Moved(in ipsec.SPI, local, remote netip.AddrPort) {
+	m.inbox.putMoved(in, Moved{unmap(local), unmap(remote)})
 }
 
 // SetPolicies puts other policies in force, for what is negotiated from now

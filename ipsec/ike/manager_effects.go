@@ -240,7 +240,7 @@ func (m *Manager) send(local, remote netip.AddrPort, data []byte) error {
 func (m *Manager) install(e *entry, x InstallChild) {
 	sa := x.SA
 	var a *attempt // which it ends
-	if x.Rekeyed == 0 {
+	if x.Rekeyed == 0 && !x.More {
 		a = m.waiting(e, sa.Policy)
 	}
 	if a != nil {
@@ -260,7 +260,7 @@ func (m *Manager) install(e *entry, x InstallChild) {
 	e.children = append(e.children, info)
 	m.byIn[sa.InSPI] = e
 	m.cfg.Log.Info("Child SA installed", "peer", e.remote, "rule", sa.Policy, "mode", sa.Mode,
-		"in", sa.InSPI, "out", sa.OutSPI, "cipher", sa.Encr, "local", sa.Local, "remote", sa.Remote, "udp", sa.UDPEncap)
+		"protocol", sa.Protocol, "in", sa.InSPI, "out", sa.OutSPI, "algorithms", sa.Algorithms(), "local", sa.Local, "remote", sa.Remote, "udp", sa.UDPEncap)
 	if a != nil {
 		a.leave()
 		delete(m.flows, a.flow)

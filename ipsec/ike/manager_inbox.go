@@ -27,6 +27,7 @@ type mail struct {
 	acquires  []wanted
 	datagrams []Datagram
 	unknown   []unknown
+	moved     map[ipsec.SPI]Moved
 	reports   []report
 }
 
@@ -41,6 +42,7 @@ const (
 	maxAcquires  = 4096
 	maxRekeys    = 4096
 	maxUnknown   = 64
+	maxMoved     = 1024
 	maxReports   = 64
 )
 
@@ -104,6 +106,17 @@ func (b *inbox) putUnknown(u unknown) {
 	b.put(func(m *mail) {
 		if len(m.unknown) < maxUnknown {
 			m.unknown = append(m.unknown, u)
+		}
+	})
+}
+
+func (b *inbox) putMoved(in ipsec.SPI, to Moved) {
+	b.put(func(m *mail) {
+		if m.moved == nil {
+			m.moved = make(map[ipsec.SPI]Moved)
+		}
+		if _, known := m.moved[in]; known || len(m.moved) < maxMoved {
+			m.moved[in] = to
 		}
 	})
 }

@@ -84,7 +84,7 @@ func TestManagerMakesRoom(t *testing.T) {
 
 // A key exchange that takes long is for nobody who may have made up an address.
 func TestManagerCostlyNeedsCookie(t *testing.T) {
-	for _, x := range ipsec.Transforms(ipsec.TypeGroup) {
+	for _, x := range ipsec.Transforms(ipsec.ProtoIKE, ipsec.TypeGroup) {
 		f := newFlooded()
 		f.cfg.Responder = func(MachineConfig) Machine { return closer{} }
 		if asked := f.stranger(t, 1, peer(1), x.ID); asked != Costly(x.ID) || len(f.entries) != 1 {

@@ -520,6 +520,33 @@ func TestManagerPeerMoves(t *testing.T) {
 	}
 }
 
+// The SAs of a peer that only sends ESP follow it too.
+func TestManagerMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := iketest.NewNetwork(1, iketest.Faults{Delay: time.Millisecond})
+		nat := &iketest.NAT{Inside: addrA, Outside: addrC}
+		net.SetNAT(nat)
+		ra, rb := psk(addrB), psk(addrC)
+		a, b := start(t, net, addrA, ra), start(t, net, addrB, rb)
+		a.Acquire(addrA, addrB, all("all"), host(addrA), host(addrB))
+		pass(time.Second)
+		if shared(a, b) != 1 {
+			t.Fatalf("%d pairs of SAs: %v %v", shared(a, b), a.sad.Failures(), b.sad.Failures())
+		}
+		was := b.sad.Alive()[0]
+		nat.Rebind()
+		now := nat.Open(4500)
+		b.Moved(was.InSPI+1, was.LocalAddr, now) // of which nobody knows
+		for range 3 {
+			b.Moved(was.InSPI, was.LocalAddr, now)
+		}
+		pass(100 * time.Millisecond)
+		if sa := b.sad.Alive()[0]; sa.RemoteAddr != now || was.RemoteAddr == now || b.Peers()[0].Remote != now {
+			t.Errorf("packets go to %s, messages to %s; the peer is at %s", sa.RemoteAddr, b.Peers()[0].Remote, now)
+		}
+	})
+}
+
 func TestManagerNotInstalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := iketest.NewNetwork(1, iketest.Faults{})

@@ -13,7 +13,11 @@ import (
 type ChildPolicy struct {
 	Name      string // the rule's name
 	Mode      ipsec.Mode
-	Proposals []ipsec.Proposal // ESP, in order of preference; SPIs are filled in by the machine
+	Proposals []ipsec.Proposal // ESP and AH, in order of preference; SPIs are filled in by the machine
+	// Around is the Child SA of AH that the packets of this one of ESP go in: in
+	// transport mode, for protocol 50 between the two hosts; nil for ESP alone.
+	Around *ChildPolicy
+	Outer  bool // this is the Around of others
 	// Local and Remote bound the selectors: nothing outside them is ever
 	// offered or accepted. The machine replaces no address in them.
 	Local, Remote []ipsec.TrafficSelector
@@ -91,8 +95,9 @@ func (k PPK) GoString() string { return "ike.PPK{" + k.ID + "}" }
 // peer, whichever packets they are for. The name counts, as it does to those
 // who follow the SAs of a rule.
 func (p ChildPolicy) SameMeaning(q ChildPolicy) bool {
-	return p.Name == q.Name && p.Mode == q.Mode && p.Lifetime == q.Lifetime && p.ForceUDP == q.ForceUDP &&
+	return p.Name == q.Name && p.Mode == q.Mode && p.Lifetime == q.Lifetime && p.ForceUDP == q.ForceUDP && p.Outer == q.Outer &&
 		slices.EqualFunc(p.Proposals, q.Proposals, sameTransforms) &&
+		(p.Around == nil) == (q.Around == nil) && (p.Around == nil || p.Around.SameMeaning(*q.Around)) &&
 		p.PPKRequired == q.PPKRequired && p.Legacy == q.Legacy &&
 		p.PeerID == q.PeerID && p.Peers.equal(q.Peers) && SameMethods(p.Auth, q.Auth)
 }

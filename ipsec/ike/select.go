@@ -9,13 +9,13 @@ import (
 )
 
 // Offer returns proposals as they go into an SA payload: numbered from 1,
-// with our SPI, and with an ESN transform, which ESP must have
+// with our SPI, and with an ESN transform, which ESP and AH must have
 // (RFC 7296 section 3.3.3), where the policy says nothing about it.
 func Offer(ps []ipsec.Proposal, spi []byte) []ipsec.Proposal {
 	out := make([]ipsec.Proposal, len(ps))
 	for i, p := range ps {
 		p.Number, p.SPI = uint8(i+1), spi
-		if _, ok := p.First(ipsec.TypeESN); !ok && p.Protocol == ipsec.ProtoESP {
+		if _, ok := p.First(ipsec.TypeESN); !ok && p.Protocol != ipsec.ProtoIKE {
 			p.Transforms = append(slices.Clip(p.Transforms), ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.ESNNo})
 		}
 		out[i] = p
@@ -164,9 +164,15 @@ func firstAgreed(wanted, offered []ipsec.Proposal) (int, ipsec.Proposal) {
 }
 
 // agree chooses encryption first, because what integrity may be depends on it.
+// AH has none.
 func agree(w, o ipsec.Proposal) (ipsec.Proposal, bool) {
 	if w.Protocol != o.Protocol || slices.ContainsFunc(o.Transforms, strange) {
 		return ipsec.Proposal{}, false
+	}
+	if _, encrypts := o.First(ipsec.TypeEncr); w.Protocol == ipsec.ProtoAH {
+		chosen := ipsec.Proposal{Number: o.Number, Protocol: o.Protocol, SPI: o.SPI}
+		ok := !encrypts && agreeOnRest(&chosen, false, w, o)
+		return chosen, ok
 	}
 	for _, encr := range w.Of(ipsec.TypeEncr) {
 		if !slices.Contains(o.Transforms, encr) {

@@ -59,7 +59,7 @@ func checkSuiteProposal(t *testing.T, p ipsec.Proposal) {
 		if why, weak := x.Weak(); weak {
 			t.Errorf("%s is weak: %s", x, why)
 		}
-		if !slices.Contains(ipsec.Transforms(x.Type), x) || slices.Contains(p.Transforms[:i], x) {
+		if !slices.Contains(ipsec.Transforms(p.Protocol, x.Type), x) || slices.Contains(p.Transforms[:i], x) {
 			t.Errorf("%s in %s", x, p)
 		}
 	}

@@ -105,3 +105,40 @@ func TestIPv4HeaderLen(t *testing.T) {
 		}
 	}
 }
+
+// A second socket sends from the same port, and gets nothing of what comes there;
+// nobody else can have the port.
+func TestDialUDP(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		c, addr := listenAny(t, v6, false)
+		c.port = addr.Port() // the kernel has chosen it
+		d, err := c.DialUDP(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if other, err := ListenUDP(v6, addr.Port(), 0, false); err == nil {
+			other.Close()
+			t.Error("the port is free for others")
+		}
+		to, toAddr := listenAny(t, v6, false)
+		b := NewBatch()
+		for i := range byte(20) {
+			if err := d.Write(addr, toAddr, 0, []byte{i}, 1); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := to.Read(b); err != nil || n != 1 || b[0].Remote != addr {
+				t.Fatalf("%d packets from %s, %v; want one from %s", n, b[0].Remote, err, addr)
+			}
+			if err := to.Write(toAddr, addr, 0, []byte{i}, 1); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := c.Read(b); err != nil || n != 1 || b[0].Buf[b[0].Offset] != i {
+				t.Fatalf("the first socket gets %d packets, %v", n, err)
+			}
+		}
+		if err := d.Write(addr, toAddr, 0, make([]byte, 1<<16), 1<<16); err == nil {
+			t.Error("more than a packet holds is sent")
+		}
+	}
+}

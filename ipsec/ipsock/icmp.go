@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,12 +44,7 @@ func ListenErrors(v6 bool) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	rc, err := c.conn.(syscall.Conn).SyscallConn()
-	if err == nil {
-		var set error
-		err = rc.Control(func(fd uintptr) { set = filterErrors(int(fd), v6) })
-		err = errors.Join(err, set)
-	}
+	err = c.control(func(fd int) error { return filterErrors(fd, v6) })
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("filter ICMP: %w", err), c.Close())
 	}

@@ -12,10 +12,14 @@ import (
 )
 
 // KeyLens returns how many bytes of keying material one direction of an IKE
-// SA or of an ESP SA takes: for encryption, the salt or nonce that follows the
-// key included, and for integrity, which is 0 with an AEAD. The error wraps
-// ErrUnsupported.
+// SA, of an ESP SA or, with no encryption, of an AH SA takes: for encryption,
+// the salt or nonce that follows the key included, and for integrity, which is 0
+// with an AEAD. The error wraps ErrUnsupported.
 func KeyLens(encr, integ ipsec.Transform) (encrLen, integLen int, err error) {
+	if encr == (ipsec.Transform{}) {
+		m, err := macOf(integ)
+		return 0, m.keyLen, err
+	}
 	if encrLen, err = encrKeyLen(encr); err != nil {
 		return 0, 0, err
 	}
@@ -26,6 +30,9 @@ func KeyLens(encr, integ ipsec.Transform) (encrLen, integLen int, err error) {
 		return encrLen, 0, nil
 	}
 	m, err := macOf(integ)
+	if err == nil && !integ.Suits(ipsec.ProtoESP) {
+		err = fmt.Errorf("%w %s, which AH alone may have", ErrUnsupported, integ)
+	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("integrity for %s: %w", encr, err)
 	}
@@ -37,6 +44,8 @@ func encrKeyLen(t ipsec.Transform) (int, error) {
 	aesLen := t.KeyBits == 128 || t.KeyBits == 192 || t.KeyBits == 256
 	switch {
 	case t.Type != ipsec.TypeEncr:
+	case t.ID == ipsec.EncrNull && t.KeyBits == 0:
+		return 0, nil
 	case t.ID == ipsec.Encr3DES && t.KeyBits == 0:
 		return 24, nil
 	case t.ID == ipsec.EncrChaCha20Poly1305:
@@ -50,11 +59,11 @@ func encrKeyLen(t ipsec.Transform) (int, error) {
 }
 
 // saltLen is the length in bytes of what ends a cipher's keying material and
-// begins its nonces: a salt in RFC 4106 section 4, RFC 4309 section 4 and
-// RFC 7634 section 2, a nonce in RFC 3686 section 5.1.
+// begins its nonces: a salt in RFC 4106 section 4, RFC 4309 section 4, RFC 4543
+// section 5.4 and RFC 7634 section 2, a nonce in RFC 3686 section 5.1.
 func saltLen(t ipsec.Transform) int {
 	switch t.ID {
-	case ipsec.EncrAESCBC, ipsec.Encr3DES:
+	case ipsec.EncrAESCBC, ipsec.Encr3DES, ipsec.EncrNull:
 		return 0
 	case ipsec.EncrAESCCM8, ipsec.EncrAESCCM12, ipsec.EncrAESCCM16:
 		return 3
@@ -75,8 +84,8 @@ func checkEncrKey(encr ipsec.Transform, keymat []byte) (key, salt []byte, err er
 	return keymat[:n], append([]byte(nil), keymat[n:]...), nil
 }
 
-// NewAEAD returns the AEAD of AES-GCM (RFC 4106), AES-CCM (RFC 4309) or
-// ChaCha20-Poly1305 (RFC 7634), and the salt that begins every nonce and that
+// NewAEAD returns the AEAD of AES-GCM (RFC 4106), AES-CCM (RFC 4309), AES-GMAC
+// (RFC 4543), which encrypts nothing, or ChaCha20-Poly1305 (RFC 7634), and the salt that begins every nonce and that
 // 8 bytes of IV follow. keymat is the key followed by the salt. The AEAD is
 // safe for concurrent use and allocates nothing where dst has the room. The
 // error wraps ErrUnsupported or ErrKeyLength.
@@ -114,6 +123,8 @@ func newAESAEAD(id uint16, block cipher.Block) (cipher.AEAD, error) {
 		return newCCM(block, 12), nil
 	case ipsec.EncrAESCCM16:
 		return newCCM(block, 16), nil
+	case ipsec.EncrNullAESGMAC:
+		return newGMAC(block)
 	}
 	return cipher.NewGCM(block)
 }
@@ -136,8 +147,8 @@ type Cipher interface {
 	Clone() Cipher
 }
 
-// NewCipher returns the cipher of AES-CBC (RFC 3602), 3DES-CBC (RFC 2451) or
-// AES-CTR (RFC 3686, whose keymat ends with the nonce). The error wraps
+// NewCipher returns the cipher of AES-CBC (RFC 3602), 3DES-CBC (RFC 2451),
+// AES-CTR (RFC 3686, whose keymat ends with the nonce) or NULL (RFC 2410). The error wraps
 // ErrUnsupported, ErrKeyLength or ErrWeakKey.
 func NewCipher(encr ipsec.Transform, keymat []byte) (Cipher, error) {
 	if encr.AEAD() {
@@ -148,9 +159,12 @@ func NewCipher(encr ipsec.Transform, keymat []byte) (Cipher, error) {
 		return nil, err
 	}
 	var block cipher.Block
-	if encr.ID == ipsec.Encr3DES {
+	switch encr.ID {
+	case ipsec.EncrNull:
+		return null{}, nil
+	case ipsec.Encr3DES:
 		block, err = new3DES(key)
-	} else {
+	default:
 		block, err = aes.NewCipher(key)
 	}
 	var c Cipher
@@ -182,3 +196,13 @@ func new3DES(key []byte) (cipher.Block, error) {
 	}
 	return des.NewTripleDESCipher(key)
 }
+
+// null is the encryption that does nothing (RFC 2410).
+type null struct{}
+
+func (null) IVLen() int                { return 0 }
+func (null) BlockSize() int            { return 1 }
+func (null) PutIV(iv []byte, _ uint64) {}
+func (null) Encrypt(iv, data []byte)   {}
+func (null) Decrypt(iv, data []byte)   {}
+func (null) Clone() Cipher             { return null{} }

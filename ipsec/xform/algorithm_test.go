@@ -22,6 +22,7 @@ var (
 	sha2_192 = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA384}
 	sha2_256 = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegHMACSHA512}
 	xcbc96   = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegAESXCBC}
+	gmac128  = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegAES128GMAC}
 	cmac96   = ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegAESCMAC}
 )
 
@@ -55,6 +56,15 @@ func TestKeyLens(t *testing.T) {
 		{encr: encr(ipsec.EncrAESCBC, 192), integ: cmac96, encrLen: 24, integLen: 16},
 		{encr: encr(ipsec.Encr3DES, 0), integ: sha1_96, encrLen: 24, integLen: 20},
 
+		{encr: encr(ipsec.EncrNull, 0), integ: sha2_128, integLen: 32},
+		{encr: encr(ipsec.EncrNullAESGMAC, 128), encrLen: 20},
+		{encr: encr(ipsec.EncrNullAESGMAC, 256), encrLen: 36},
+		{integ: sha2_128, integLen: 32},
+		{integ: xcbc96, integLen: 16},
+		{integ: gmac128, integLen: 20},
+		{integ: ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegAES192GMAC}, integLen: 28},
+		{integ: ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegAES256GMAC}, integLen: 36},
+
 		{encr: cbc128, unsupported: true},
 		{encr: cbc128, integ: ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegNone}, unsupported: true},
 		{encr: cbc128, integ: ipsec.Transform{Type: ipsec.TypePRF, ID: ipsec.PRFHMACSHA1}, unsupported: true},
@@ -68,7 +78,13 @@ func TestKeyLens(t *testing.T) {
 		{encr: encr(ipsec.EncrAESCCM16, 128), integ: cmac96, unsupported: true},
 		{encr: cbc128, integ: ipsec.Transform{Type: ipsec.TypeInteg, ID: 1}, unsupported: true}, // HMAC-MD5
 		{encr: ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrChaCha20Poly1305, KeyBits: 256}, unsupported: true},
-		{encr: ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrNull}, integ: sha2_128, unsupported: true},
+		{encr: encr(ipsec.EncrNull, 0), unsupported: true},
+		{encr: encr(ipsec.EncrNull, 0), integ: ipsec.Transform{Type: ipsec.TypeInteg, ID: ipsec.IntegNone}, unsupported: true},
+		{encr: encr(ipsec.EncrNull, 0), integ: gmac128, unsupported: true},
+		{encr: encr(ipsec.EncrNull, 128), integ: sha2_128, unsupported: true},
+		{encr: cbc128, integ: gmac128, unsupported: true},
+		{encr: encr(ipsec.EncrNullAESGMAC, 0), unsupported: true},
+		{encr: encr(ipsec.EncrNullAESGMAC, 128), integ: sha2_128, unsupported: true},
 		{encr: ipsec.Transform{Type: ipsec.TypeGroup, ID: ipsec.EncrAESGCM16, KeyBits: 128}, unsupported: true},
 	}
 	for _, tt := range tests {
@@ -123,12 +139,15 @@ func TestNewAEADVectors(t *testing.T) {
 }
 
 func TestKeysOfWrongLength(t *testing.T) {
-	for _, tr := range ipsec.Transforms(ipsec.TypeEncr) {
+	for _, tr := range ipsec.Transforms(ipsec.ProtoESP, ipsec.TypeEncr) {
 		n, err := encrKeyLen(tr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, wrong := range []int{0, n - 4, n - 1, n + 1} {
+			if wrong < 0 || wrong == n {
+				continue // no key at all is right for NULL
+			}
 			if tr.AEAD() {
 				_, _, err = NewAEAD(tr, make([]byte, wrong))
 			} else {
@@ -139,7 +158,7 @@ func TestKeysOfWrongLength(t *testing.T) {
 			}
 		}
 	}
-	for _, tr := range ipsec.Transforms(ipsec.TypeInteg) {
+	for _, tr := range ipsec.Transforms(ipsec.ProtoAH, ipsec.TypeInteg) {
 		spec, err := macOf(tr)
 		if err != nil {
 			t.Fatal(err)
@@ -160,12 +179,12 @@ func TestKeysOfWrongLength(t *testing.T) {
 
 // Whatever a rule file can name is there.
 func TestEveryTransform(t *testing.T) {
-	for _, tr := range ipsec.Transforms(ipsec.TypePRF) {
+	for _, tr := range ipsec.Transforms(ipsec.ProtoIKE, ipsec.TypePRF) {
 		if _, err := NewPRF(tr.ID); err != nil {
 			t.Errorf("%s: %v", tr, err)
 		}
 	}
-	for _, tr := range ipsec.Transforms(ipsec.TypeGroup) {
+	for _, tr := range ipsec.Transforms(ipsec.ProtoIKE, ipsec.TypeGroup) {
 		if tr.ID == ipsec.GroupNone {
 			continue
 		}
@@ -245,7 +264,7 @@ func Test3DESVector(t *testing.T) {
 
 // Different messages have different IVs, and those of CBC cannot be guessed.
 func TestPutIV(t *testing.T) {
-	for _, tr := range ipsec.Transforms(ipsec.TypeEncr) {
+	for _, tr := range ipsec.Transforms(ipsec.ProtoIKE, ipsec.TypeEncr) {
 		if tr.AEAD() {
 			continue
 		}

@@ -106,7 +106,7 @@ func TestShortTagsRefuse(t *testing.T) {
 }
 
 func TestAEADAllocs(t *testing.T) {
-	for _, tr := range ipsec.Transforms(ipsec.TypeEncr) {
+	for _, tr := range ipsec.Transforms(ipsec.ProtoESP, ipsec.TypeEncr) {
 		if !tr.AEAD() {
 			continue
 		}

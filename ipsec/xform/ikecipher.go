@@ -40,6 +40,9 @@ type IKECipher interface {
 // unpredictable are read from rand. The error wraps ErrUnsupported,
 // ErrKeyLength or ErrWeakKey.
 func NewIKECipher(encr, integ ipsec.Transform, encrKey, integKey []byte, rand io.Reader) (IKECipher, error) {
+	if !encr.Suits(ipsec.ProtoIKE) {
+		return nil, fmt.Errorf("%w %s for IKE, which encrypts", ErrUnsupported, encr)
+	}
 	_, integLen, err := KeyLens(encr, integ)
 	if err != nil {
 		return nil, err

@@ -222,6 +222,9 @@ func TestNewIKECipherRefuses(t *testing.T) {
 		{"CTR without its nonce", encr(ipsec.EncrAESCTR, 128), sha2_128, 16, 32, ErrKeyLength},
 		{"3DES with equal parts", encr(ipsec.Encr3DES, 0), sha2_128, 24, 32, ErrWeakKey},
 		{"null encryption", encr(ipsec.EncrNull, 0), sha2_128, 0, 32, ErrUnsupported},
+		{"no encryption", ipsec.Transform{}, sha2_128, 0, 32, ErrUnsupported},
+		{"AES-GMAC", encr(ipsec.EncrNullAESGMAC, 128), noInteg, 20, 0, ErrUnsupported},
+		{"AES-GMAC as integrity", cbc128, gmac128, 16, 20, ErrUnsupported},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

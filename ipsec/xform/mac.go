@@ -22,8 +22,8 @@ type MAC struct {
 }
 
 // macSpec is an integrity algorithm: HMAC-SHA1-96 (RFC 2404), HMAC-SHA2 with
-// half of the hash (RFC 4868), AES-XCBC-MAC-96 (RFC 3566) or AES-CMAC-96
-// (RFC 4494).
+// half of the hash (RFC 4868), AES-XCBC-MAC-96 (RFC 3566), AES-CMAC-96
+// (RFC 4494) or AES-GMAC (RFC 4543).
 type macSpec struct {
 	new            func(key []byte) hash.Hash
 	keyLen, icvLen int // bytes
@@ -44,6 +44,12 @@ func macOf(t ipsec.Transform) (macSpec, error) {
 			return macSpec{newXCBC, blockKeyLen, 12}, nil
 		case ipsec.IntegAESCMAC:
 			return macSpec{newCMAC, blockKeyLen, 12}, nil
+		case ipsec.IntegAES128GMAC:
+			return macSpec{newGMACHash, 16 + gmacSaltLen, 16}, nil
+		case ipsec.IntegAES192GMAC:
+			return macSpec{newGMACHash, 24 + gmacSaltLen, 16}, nil
+		case ipsec.IntegAES256GMAC:
+			return macSpec{newGMACHash, 32 + gmacSaltLen, 16}, nil
 		}
 	}
 	return macSpec{}, fmt.Errorf("%w %s for integrity", ErrUnsupported, t)

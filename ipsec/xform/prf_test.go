@@ -74,7 +74,7 @@ func TestPRFVectors(t *testing.T) {
 // section 2.14).
 func TestSeedKey(t *testing.T) {
 	ni, nr := []byte("initiator's nonce"), []byte("responder's nonce")
-	for _, tr := range ipsec.Transforms(ipsec.TypePRF) {
+	for _, tr := range ipsec.Transforms(ipsec.ProtoIKE, ipsec.TypePRF) {
 		p, err := NewPRF(tr.ID)
 		if err != nil {
 			t.Fatal(err)
@@ -96,7 +96,7 @@ func TestSeedKey(t *testing.T) {
 }
 
 func TestPRFPlus(t *testing.T) {
-	for _, tr := range ipsec.Transforms(ipsec.TypePRF) {
+	for _, tr := range ipsec.Transforms(ipsec.ProtoIKE, ipsec.TypePRF) {
 		t.Run(tr.String(), func(t *testing.T) { testPRFPlus(t, tr.ID) })
 	}
 }

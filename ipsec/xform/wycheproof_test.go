@@ -253,6 +253,39 @@ func TestWycheproofIntegrity(t *testing.T) {
 	}
 }
 
+// AES-GMAC is the integrity of AH, and ESP's AEAD that encrypts nothing.
+func TestWycheproofGMAC(t *testing.T) {
+	for _, tr := range []struct {
+		bits  int
+		integ uint16
+	}{{128, ipsec.IntegAES128GMAC}, {192, ipsec.IntegAES192GMAC}, {256, ipsec.IntegAES256GMAC}} {
+		wanted := func(g vectorGroup) bool { return g.KeySize == tr.bits && g.IVSize == 96 && g.TagSize == 128 }
+		eachVector(t, "aes_gmac_test.json", wanted, func(t *testing.T, _ vectorGroup, v vector) {
+			valid, keymat := v.Result == "valid", slices.Concat(v.Key, v.IV[:4])
+			i, err := NewIntegrity(ipsec.Transform{Type: ipsec.TypeInteg, ID: tr.integ}, keymat, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			half := len(v.Msg) / 2
+			if i.Check(v.Tag, v.IV[4:], v.Msg[:half], v.Msg[half:], 7) != valid {
+				t.Error("Check")
+			}
+			aead, salt, err := NewAEAD(ipsec.Transform{Type: ipsec.TypeEncr, ID: ipsec.EncrNullAESGMAC, KeyBits: uint16(tr.bits)}, keymat)
+			if err != nil {
+				t.Fatal(err)
+			}
+			nonce, sealed := slices.Concat(salt, v.IV[4:]), slices.Concat(v.Msg[half:], v.Tag)
+			opened, err := aead.Open(nil, nonce, sealed, v.Msg[:half])
+			if (err == nil) != valid || valid && !bytes.Equal(opened, v.Msg[half:]) {
+				t.Errorf("Open = %x, %v", opened, err)
+			}
+			if got := aead.Seal(nil, nonce, v.Msg[half:], v.Msg[:half]); bytes.Equal(got, sealed) != valid {
+				t.Errorf("Seal = %x", got)
+			}
+		})
+	}
+}
+
 // checkExchange checks the secret of a private key and a public value that are
 // as IKE has them.
 func checkExchange(t *testing.T, group uint16, private, public []byte, v vector) {

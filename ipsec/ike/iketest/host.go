@@ -81,6 +81,10 @@ func (h *Host) withAuth(c ike.ChildPolicy) ike.ChildPolicy {
 	if c.Auth == nil {
 		c.Auth, c.PeerID, c.Peers = h.Policy.Auth, h.Policy.PeerID, h.Policy.Peers
 	}
+	if c.Around != nil {
+		around := h.withAuth(*c.Around)
+		c.Around = &around
+	}
 	return c
 }
 

@@ -70,6 +70,10 @@ type NAT struct {
 // new ones.
 func (n *NAT) Rebind() { n.ports = nil }
 
+// Open has something leave from a port inside that is no datagram of IKE, and
+// returns where it comes from.
+func (n *NAT) Open(port uint16) netip.AddrPort { return n.out(netip.AddrPortFrom(n.Inside, port)) }
+
 // out translates the source of a datagram from inside.
 func (n *NAT) out(src netip.AddrPort) netip.AddrPort {
 	if src.Addr() != n.Inside {

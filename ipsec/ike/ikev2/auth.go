@@ -109,7 +109,7 @@ func (t *authenticate) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, er
 	st, p := s.start, &s.cfg.Policy
 	var err error
 	if !p.Childless || !s.peer.Childless {
-		if t.child, err = s.newChildRequest(st.acquire, true, nil); err != nil {
+		if t.child, err = s.firstChildRequest(st.acquire); err != nil {
 			return 0, nil, false, err
 		}
 	}
@@ -186,7 +186,7 @@ func (s *SA) finishAuth(t *authenticate, ps []wire.Payload) {
 	st := s.start
 	s.forgetStart()
 	if t.child == nil {
-		s.enqueue(&createChild{acquire: st.acquire})
+		s.ask(st.acquire)
 		return
 	}
 	s.endChild(t.child, ps, st.ni, st.nr)
@@ -248,6 +248,7 @@ func joined(errs []error) error {
 // change is for whoever shows it; what only the peer knows is said here.
 func (s *SA) authFailure(why error) error {
 	e := &ike.NegotiationError{Step: wire.IKEAuth.String(), Peer: s.remote.String(), Identity: s.peer.RemoteID, Err: why}
+	explainNAT(e)
 	switch {
 	case errors.Is(why, ike.ErrPPK):
 		e.Hint = hintPPKKey

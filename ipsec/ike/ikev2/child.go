@@ -18,8 +18,11 @@ import (
 // gone.
 type child struct {
 	policy        ike.ChildPolicy
+	protocol      ipsec.ProtocolID
+	unpadded      bool // the peer takes no padding beyond that of ESP
 	in, out       ipsec.SPI
 	local, remote []ipsec.TrafficSelector
+	original      ike.Ends  // as the peer knows them, in transport mode through a NAT
 	rekey, end    time.Time // zero for never
 	again         time.Time // before which it is not rekeyed, as that has just failed
 	leaving       bool      // we are deleting it, or about to
@@ -36,7 +39,8 @@ type child struct {
 // childRequest is what we ask for a Child SA, in IKE_AUTH or CREATE_CHILD_SA.
 type childRequest struct {
 	policy    ike.ChildPolicy
-	acquire   ike.Acquire // that it is for
+	acquire   ike.Acquire  // that it is for
+	then      *ike.Acquire // what to ask for afterwards, or nil
 	in        ipsec.SPI
 	offered   []ipsec.Proposal
 	tsi, tsr  []ipsec.TrafficSelector // as sent: TSi is our side
@@ -52,14 +56,16 @@ type childRequest struct {
 func (s *SA) newChildRequest(a ike.Acquire, first bool, replacing *child) (*childRequest, error) {
 	p := a.Child
 	r := &childRequest{policy: p, acquire: a, replacing: replacing, in: s.cfg.NewSPI()}
-	proposals := p.Proposals
+	proposals, err := s.withoutAH(p)
+	if err != nil {
+		return nil, err
+	}
 	if first {
 		proposals = ike.WithoutGroups(proposals)
 	} else {
 		if g, ok := s.cur.proposal.First(ipsec.TypeGroup); ok && s.exchanges {
 			proposals = ike.WithExchange(proposals, g)
 		}
-		var err error
 		if err = s.entitled(p); err != nil {
 			return nil, err
 		}
@@ -68,7 +74,7 @@ func (s *SA) newChildRequest(a ike.Acquire, first bool, replacing *child) (*chil
 		}
 	}
 	if len(proposals) == 0 {
-		return nil, fmt.Errorf("the rule %q has no proposal for ESP", p.Name)
+		return nil, fmt.Errorf("the rule %q has no proposal for ESP or AH", p.Name)
 	}
 	r.offered = ike.Offer(proposals, binary.BigEndian.AppendUint32(nil, uint32(r.in)))
 	if g, ok := r.offered[0].First(ipsec.TypeGroup); ok && g.ID != ipsec.GroupNone {
@@ -100,14 +106,15 @@ func (r *childRequest) payloads() []wire.Payload {
 	var ps []wire.Payload
 	if r.replacing != nil {
 		ps = append(ps, &wire.Notify{
-			Protocol: ipsec.ProtoESP, Kind: wire.RekeySA,
+			Protocol: r.replacing.protocol, Kind: wire.RekeySA,
 			SPI: binary.BigEndian.AppendUint32(nil, uint32(r.replacing.in)),
 		})
 	}
 	if r.policy.Mode == ipsec.Transport {
 		ps = append(ps, &wire.Notify{Kind: wire.UseTransportMode})
 	}
-	ps = append(ps, noPadding(), &wire.SA{Proposals: r.offered})
+	ps = append(ps, padding(r.policy.Mode)...)
+	ps = append(ps, &wire.SA{Proposals: r.offered})
 	if r.ni != nil {
 		ps = append(ps, &wire.Nonce{Data: r.ni})
 	}
@@ -117,14 +124,25 @@ func (r *childRequest) payloads() []wire.Payload {
 	return append(ps, &wire.TS{Selectors: r.tsi}, &wire.TS{Responder: true, Selectors: r.tsr})
 }
 
-// noPadding tells the peer that what it adds beyond the padding of ESP would
-// arrive as a part of the packet. We add nothing of the kind ourselves, so it
-// does not matter whether the peer says the same.
+// padding tells the peer that what it adds beyond the padding of ESP would
+// arrive as a part of the packet. In tunnel mode it would not: the packet inside
+// says how long it is.
 //
 // NON_FIRST_FRAGMENTS_ALSO is never sent, nor granted: fragments are put
 // together before a rule is chosen for them, so none travels within an SA
 // without its ports (RFC 4301 section 7.3).
-func noPadding() wire.Payload { return &wire.Notify{Kind: wire.ESPTFCPaddingNotSupported} }
+func padding(m ipsec.Mode) []wire.Payload {
+	if m == ipsec.Tunnel {
+		return nil
+	}
+	return []wire.Payload{&wire.Notify{Kind: wire.ESPTFCPaddingNotSupported}}
+}
+
+// unpadded reports whether a peer takes no padding of that kind.
+func unpadded(ps []wire.Payload) bool {
+	_, ok := wire.FindNotify(ps, wire.ESPTFCPaddingNotSupported)
+	return ok
+}
 
 // bounds returns the selectors that a policy allows with this peer. In
 // transport mode they cannot be wider than the two hosts: those for which the
@@ -153,7 +171,9 @@ func (s *SA) endChild(r *childRequest, ps []wire.Payload, ni, nr []byte) {
 	}
 	if err != nil {
 		s.childFailed(r, ps, exists, err)
+		return
 	}
+	s.follow(r.then)
 }
 
 // childFailed says why there is no Child SA, and deletes it if the peer has it
@@ -166,8 +186,16 @@ func (s *SA) childFailed(r *childRequest, ps []wire.Payload, exists bool, err er
 	}
 	s.emit(failed)
 	if exists {
-		s.enqueue(&deleteTask{in: r.in})
+		s.enqueue(&deleteTask{protocol: r.protocol(ps), in: r.in})
 	}
+}
+
+// protocol returns that of an SA that the peer has made by its answer.
+func (r *childRequest) protocol(answer []wire.Payload) ipsec.ProtocolID {
+	if sa, ok := wire.Find[*wire.SA](answer); ok {
+		return sa.Proposals[0].Protocol
+	}
+	return r.offered[0].Protocol
 }
 
 // complete checks the answer. The agreement lacks nothing but its additional
@@ -207,14 +235,20 @@ func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (a agre
 	if _, transport := wire.FindNotify(ps, wire.UseTransportMode); transport != (r.policy.Mode == ipsec.Transport) {
 		return a, true, fmt.Errorf("%w: the peer does not agree to %s mode", ike.ErrMode, r.policy.Mode)
 	}
-	if !within(tsi.Selectors, r.tsi) || !within(tsr.Selectors, r.tsr) {
+	local, remote, original := tsi.Selectors, tsr.Selectors, ike.Ends{}
+	if r.policy.Mode == ipsec.Transport {
+		if local, remote, original, err = s.substitute(local, remote); err != nil {
+			return a, true, err
+		}
+	}
+	if !within(local, r.tsi) || !within(remote, r.tsr) {
 		return a, true, fmt.Errorf("%w: the peer answered with %v to %v", ike.ErrSelectors, tsi.Selectors, tsr.Selectors)
 	}
-	if !r.serves(tsi.Selectors, tsr.Selectors) {
+	if !r.serves(local, remote) {
 		return a, true, fmt.Errorf("%w: the peer wants an SA for %v to %v only, which leaves out the packet that asked, from %s to %s",
-			ike.ErrSelectors, tsi.Selectors, tsr.Selectors, r.acquire.Local, r.acquire.Remote)
+			ike.ErrSelectors, local, remote, r.acquire.Local, r.acquire.Remote)
 	}
-	if err := s.inForce(r.policy, tsi.Selectors, tsr.Selectors); err != nil {
+	if err := s.inForce(r.policy, local, remote); err != nil {
 		return a, true, err
 	}
 	out, err := espSPI(chosen.SPI)
@@ -232,7 +266,7 @@ func (s *SA) complete(r *childRequest, ps []wire.Payload, ni, nr []byte) (a agre
 		}
 	}
 	a = agreed(chosen, shared, ni, nr)
-	a.child = &child{policy: r.policy, in: r.in, out: out, local: tsi.Selectors, remote: tsr.Selectors, lowest: a.lowest()}
+	a.child = &child{policy: r.policy, protocol: chosen.Protocol, unpadded: unpadded(ps), in: r.in, out: out, local: local, remote: remote, original: original, lowest: a.lowest()}
 	a.replaced = r.replacing
 	if err := a.follow(ps); err != nil {
 		a.wipe()
@@ -301,17 +335,24 @@ func (s *SA) install(a *agreement, ses *session, initiator bool) error {
 		s.looked = s.now
 	}
 	s.children = append(s.children, c)
-	if replaced == nil {
+	around := c.policy.Outer
+	if replaced == nil && !around { // it counts with that inside
 		s.made++
 	}
 	local, remote := s.outer()
+	name := s.peer.RemoteID
+	if s.proof.Anonymous() {
+		name = ""
+	}
 	e := ike.InstallChild{SA: &ipsec.ChildSA{
-		Policy: c.policy.Name, Mode: c.policy.Mode, Protocol: ipsec.ProtoESP,
+		Policy: c.policy.Name, Mode: c.policy.Mode, Protocol: c.protocol, Unpadded: c.unpadded, Nested: c.policy.Around != nil,
 		Encr: encr, Integ: integ, ESN: esn.ID == ipsec.ESNYes,
 		InSPI: c.in, OutSPI: c.out, InKeys: in, OutKeys: out,
 		Local: slices.Clone(c.local), Remote: slices.Clone(c.remote),
 		LocalAddr: local, RemoteAddr: remote, UDPEncap: s.udp,
+		OriginalLocal: c.original.Local, OriginalRemote: c.original.Remote, BehindNAT: s.keepalive, PeerID: name,
 	}}
+	e.More = around && s.lacks(c)
 	if replaced != nil && !replaced.removed && slices.Contains(s.children, replaced) {
 		e.Rekeyed, e.Standby = replaced.in, !initiator
 		if !initiator {
@@ -378,6 +419,14 @@ func (s *SA) answerChild(ps []wire.Payload, ni, nr []byte, first bool, replaced 
 	if exchange {
 		o.group = ke.Group
 	}
+	var original ike.Ends
+	if transport {
+		local, remote, was, err := s.substitute(o.local, o.remote)
+		if err != nil {
+			return refuse(wire.TSUnacceptable, s.noTransport(o, err))
+		}
+		o.local, o.remote, original = local, remote, was
+	}
 	c, chosen, more, fail := s.choose(o, replaced)
 	if fail != nil {
 		kind := wire.TSUnacceptable
@@ -407,14 +456,16 @@ func (s *SA) answerChild(ps []wire.Payload, ni, nr []byte, first bool, replaced 
 		ours = &wire.KE{Group: g.ID, Data: public}
 	}
 	a := agreed(chosen, shared, ni, nr)
-	c.in, c.out, c.lowest = s.cfg.NewSPI(), out, a.lowest()
+	c.in, c.out, c.lowest, c.original = s.cfg.NewSPI(), out, a.lowest(), original
+	c.protocol, c.unpadded = chosen.Protocol, unpadded(ps)
 	a.child, a.replaced = c, replaced
 	var answer []wire.Payload
 	if transport {
 		answer = append(answer, &wire.Notify{Kind: wire.UseTransportMode})
 	}
 	chosen.SPI = binary.BigEndian.AppendUint32(nil, uint32(c.in))
-	answer = append(answer, noPadding(), &wire.SA{Proposals: []ipsec.Proposal{chosen}})
+	answer = append(answer, padding(c.policy.Mode)...)
+	answer = append(answer, &wire.SA{Proposals: []ipsec.Proposal{chosen}})
 	if !first {
 		answer = append(answer, &wire.Nonce{Data: nr})
 	}

@@ -15,9 +15,10 @@ import (
 // IKE_FOLLOWUP_KE exchanges that belong to it.
 type createChild struct {
 	acquire  ike.Acquire
-	old      *child // the one that is rekeyed, or nil
-	single   bool   // the peer wants each pair of addresses to have an SA of its own
-	exchange bool   // it did not take an SA without a key exchange of its own
+	then     *ike.Acquire // what to ask for afterwards, or nil
+	old      *child       // the one that is rekeyed, or nil
+	single   bool         // the peer wants each pair of addresses to have an SA of its own
+	exchange bool         // it did not take an SA without a key exchange of its own
 	request  *childRequest
 	agreed   *agreement // once the peer has answered CREATE_CHILD_SA
 	group    uint16     // that the peer asked for, or 0
@@ -126,6 +127,7 @@ func (t *createChild) proceed(s *SA, ses *session) {
 	if t.acquire.Sole {
 		s.supersede(a.child)
 	}
+	s.follow(t.then)
 }
 
 // <-- HDR(IKE_FOLLOWUP_KE), SK {KEr(n), [N(ADDITIONAL_KEY_EXCHANGE)]}
@@ -222,7 +224,7 @@ func (t *createChild) afresh(s *SA) {
 	s.remove(old, "the peer does not have it any more")
 	if needed {
 		s.made-- // the new one is in its place
-		s.enqueue(&createChild{acquire: a})
+		s.ask(a)
 	}
 }
 

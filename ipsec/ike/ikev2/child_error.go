@@ -58,6 +58,7 @@ func (s *SA) explain(r *childRequest, answer []wire.Payload, err error) *ike.Neg
 		why.Hint = fmt.Sprintf("accept one of the offered proposals, with %s for its key exchange, or none at both ends", groupName(r.group))
 		why.Side = ike.PeerSide
 	}
+	explainNAT(why)
 	return why
 }
 

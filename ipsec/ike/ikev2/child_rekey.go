@@ -121,7 +121,7 @@ func (s *SA) redundant(fresh, old *child) bool {
 // covers reports whether a Child SA is of the same rule as another, for all
 // that the other is for.
 func (c *child) covers(o *child) bool {
-	return c.policy.Name == o.policy.Name && within(o.local, c.local) && within(o.remote, c.remote)
+	return c.policy.Name == o.policy.Name && c.protocol == o.protocol && within(o.local, c.local) && within(o.remote, c.remote)
 }
 
 // supersede deletes the Child SAs that a fresh one is in the place of, without
@@ -138,7 +138,7 @@ func (s *SA) supersede(fresh *child) {
 // data path until the peer has heard of it.
 func (s *SA) retireChild(c *child) {
 	c.leave()
-	s.enqueue(&deleteTask{in: c.in})
+	s.enqueue(&deleteTask{protocol: c.protocol, in: c.in})
 }
 
 // loses reports whether an agreement of ours is the redundant one of two that
@@ -171,8 +171,8 @@ func (s *SA) expecting() bool {
 // answerRekey is the responder's side.
 func (s *SA) answerRekey(n *wire.Notify, ps []wire.Payload, ni, nr []byte) ([]wire.Payload, error) {
 	var c *child
-	if n.Protocol == ipsec.ProtoESP && len(n.SPI) == 4 {
-		c = s.find(byOut(ipsec.SPI(binary.BigEndian.Uint32(n.SPI))))
+	if len(n.SPI) == 4 {
+		c = s.find(byOut(n.Protocol, ipsec.SPI(binary.BigEndian.Uint32(n.SPI))))
 	}
 	switch {
 	case c == nil && s.expecting():

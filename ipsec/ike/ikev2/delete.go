@@ -15,8 +15,9 @@ import (
 // One that was replaced stays installed until the peer has heard of it, for
 // what is still on its way.
 type deleteTask struct {
-	in   ipsec.SPI
-	sent bool
+	protocol ipsec.ProtocolID
+	in       ipsec.SPI
+	sent     bool
 }
 
 func (*deleteTask) schedule() ike.Schedule { return ike.Patient }
@@ -27,7 +28,7 @@ func (t *deleteTask) begin(s *SA) (wire.ExchangeType, []wire.Payload, bool, erro
 		return 0, nil, false, nil
 	}
 	t.sent = true
-	return wire.Informational, []wire.Payload{&wire.Delete{Protocol: ipsec.ProtoESP, SPIs: []ipsec.SPI{t.in}}}, true, nil
+	return wire.Informational, []wire.Payload{&wire.Delete{Protocol: t.protocol, SPIs: []ipsec.SPI{t.in}}}, true, nil
 }
 
 // <-- HDR, SK {D(SPI)}, or nothing in it if the peer was deleting it itself
@@ -47,7 +48,7 @@ func (s *SA) deleteChild(in ipsec.SPI, reason string) {
 	told := c.leaving
 	s.withdraw(c, reason, false)
 	if !told {
-		s.enqueue(&deleteTask{in: in})
+		s.enqueue(&deleteTask{protocol: c.protocol, in: in})
 	}
 }
 
@@ -125,7 +126,7 @@ func (s *SA) close(c ike.Close) {
 
 // answerInformational is the responder's side of INFORMATIONAL: deletions,
 // what the peer lets us know, and the question whether we live, which is empty
-// (RFC 7296 section 1.4). Child SAs of AH are none of ours.
+// (RFC 7296 section 1.4).
 func (s *SA) answerInformational(q *query) error {
 	ses, ps := q.ses, q.payloads
 	whole := slices.ContainsFunc(ps, func(p wire.Payload) bool {
@@ -136,24 +137,26 @@ func (s *SA) answerInformational(q *query) error {
 		return s.answerDeleteIKE(q)
 	}
 	s.adopt(ses) // the peer goes on with the IKE SA that it has made
-	var said []ipsec.SPI
+	said := map[ipsec.ProtocolID][]ipsec.SPI{}
 	for _, p := range ps {
 		del, ok := p.(*wire.Delete)
-		if !ok || del.Protocol != ipsec.ProtoESP {
+		if !ok {
 			continue
 		}
 		for _, out := range del.SPIs {
-			switch c := s.find(byOut(out)); {
+			switch c := s.find(byOut(del.Protocol, out)); {
 			case c == nil:
 				s.unknown(out)
 			case s.gone(c):
-				said = append(said, c.in)
+				said[del.Protocol] = append(said[del.Protocol], c.in)
 			}
 		}
 	}
 	var answer []wire.Payload
-	if len(said) > 0 {
-		answer = append(answer, &wire.Delete{Protocol: ipsec.ProtoESP, SPIs: said})
+	for _, p := range []ipsec.ProtocolID{ipsec.ProtoAH, ipsec.ProtoESP} {
+		if len(said[p]) > 0 {
+			answer = append(answer, &wire.Delete{Protocol: p, SPIs: said[p]})
+		}
 	}
 	if err := s.respond(q, answer); err != nil {
 		return err

@@ -124,7 +124,11 @@ func (s *SA) choose(o childOffer, replaced *child) (c *child, chosen ipsec.Propo
 					continue
 				}
 			}
-			proposals := p.Proposals
+			proposals, err := s.withoutAH(p)
+			if err != nil {
+				refuse(4, err, ike.Terms{})
+				continue
+			}
 			if o.first {
 				proposals = ike.WithoutGroups(proposals)
 			} else {
@@ -148,6 +152,7 @@ func (s *SA) choose(o childOffer, replaced *child) (c *child, chosen ipsec.Propo
 	case 3, 4:
 		why.Hint = ""
 	}
+	explainNAT(why)
 	return nil, ipsec.Proposal{}, false, why
 }
 

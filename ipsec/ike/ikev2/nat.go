@@ -63,6 +63,7 @@ func (s *SA) noteNAT(ps []wire.Payload, ses *session, local, remote netip.AddrPo
 	natLocal, natRemote, known := detectNAT(ps, ses.spiI, ses.spiR, local, remote)
 	s.peer.NATLocal, s.peer.NATRemote = natLocal, natRemote
 	s.udp = known && (natLocal || natRemote || s.start.forced)
+	s.keepalive = s.udp && (natLocal || s.start.forced)
 }
 
 // float moves the initiator to port 4500 when ESP will travel in UDP. Ports

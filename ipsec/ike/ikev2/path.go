@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/wire"
 )
@@ -42,7 +43,26 @@ func (s *SA) authentic(m *message) {
 	case at == path{s.local, s.remote}:
 	case s.state == InitAnswered && !m.header.Response && samePeer:
 		s.local, s.remote = at.local, at.remote
-	case s.state == Established && s.peer.NATRemote && s.trial.by == nil:
+	default:
+		s.seenAt(at)
+	}
+}
+
+// moved begins a trial of where an authentic packet of a Child SA came from:
+// the peer's NAT has given it another port, and it has nothing to say by IKE.
+func (s *SA) moved(ev ike.Moved) {
+	if s.trial.lost() {
+		s.trial = trial{}
+	}
+	if s.udp {
+		s.seenAt(path{ev.Local, ev.Remote})
+	}
+}
+
+// seenAt begins a trial of where the peer seems to be, unless it is there, or
+// could not have moved, or another place is being tried.
+func (s *SA) seenAt(at path) {
+	if s.state == Established && s.peer.NATRemote && s.trial.by == nil && at != (path{s.local, s.remote}) {
 		s.try(at)
 	}
 }
@@ -77,8 +97,20 @@ func (s *SA) proved(p *request, m *message) {
 	if at := (path{m.local, m.remote}); at == s.trial.path && s.state == Established {
 		s.local, s.remote = at.local, at.remote
 		s.emit(ike.Changed{Peer: s.info()})
+		s.leaveBehind()
 	}
 	s.trial = trial{}
+}
+
+// leaveBehind ends an IKE SA with Child SAs that could not follow the peer to
+// another address: those of transport mode are for packets between two
+// addresses. The peer gets others, by the rules of where it is now.
+func (s *SA) leaveBehind() {
+	transport := func(c *child) bool { return c.policy.Mode == ipsec.Transport }
+	if s.local.Addr() == s.ends.Local && s.remote.Addr() == s.ends.Remote || s.find(transport) == nil {
+		return
+	}
+	s.close(ike.Close{Reason: "the peer has another address now, for which its Child SAs in transport mode are not"})
 }
 
 // question is a liveness check that makes a trial.

@@ -117,10 +117,10 @@ func (s *SA) beginReauth() {
 }
 
 // Wanted returns what to ask another IKE SA for to get the Child SAs of this
-// one once more.
+// one once more. Those of ESP bring the AH around them.
 func (s *SA) Wanted() (out []ike.Acquire) {
 	for _, c := range s.children {
-		if !c.leaving && !s.succeeded(c) {
+		if !c.leaving && !s.succeeded(c) && !c.policy.Outer {
 			out = append(out, c.wanted())
 		}
 	}

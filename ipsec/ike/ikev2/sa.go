@@ -41,6 +41,7 @@ type SA struct {
 	peer          ike.PeerInfo
 	proof         ike.Proof   // by which the peer authenticated
 	udp           bool        // ESP travels in UDP
+	keepalive     bool        // there is a NAT before this host, or it pretends so
 	made          int         // Child SAs that came about, replacements not counted
 	exchanges     bool        // the peer makes none without a key exchange of its own, we found
 	stillborn     []ipsec.SPI // of Child SAs that the peer deleted before we heard of them
@@ -119,6 +120,8 @@ func (s *SA) handle(ev ike.Event) error {
 		return s.done(ev)
 	case ike.Probe:
 		s.hint()
+	case ike.Moved:
+		s.moved(ev)
 	case ike.RekeyChild:
 		if c := s.find(byIn(ev.InSPI)); c != nil {
 			s.rekeyChild(c)
@@ -145,7 +148,7 @@ func (s *SA) acquire(a ike.Acquire) {
 		s.start.acquire = a
 		s.begin()
 	case InitSent, Intermediate, Proving, AuthSent, InitAnswered, Verifying, Established:
-		s.enqueue(&createChild{acquire: a})
+		s.ask(a)
 	default:
 		s.emit(ike.Failed{Policy: a.Child.Name, Why: fmt.Errorf("%w: %s", ike.ErrClosed, s.state)})
 	}
@@ -374,5 +377,9 @@ func (s *SA) find(match func(*child) bool) *child {
 	return nil
 }
 
-func byIn(spi ipsec.SPI) func(*child) bool  { return func(c *child) bool { return c.in == spi } }
-func byOut(spi ipsec.SPI) func(*child) bool { return func(c *child) bool { return c.out == spi } }
+func byIn(spi ipsec.SPI) func(*child) bool { return func(c *child) bool { return c.in == spi } }
+
+// byOut is of the SPIs of one protocol: the peer may have the same for another.
+func byOut(p ipsec.ProtocolID, spi ipsec.SPI) func(*child) bool {
+	return func(c *child) bool { return c.protocol == p && c.out == spi }
+}

@@ -3,6 +3,7 @@ package ikev2_test
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -110,10 +111,11 @@ func checkPair(t *testing.T, a, b ike.InstallChild) {
 			t.Errorf("keys for %s differ", k.name)
 		}
 	}
-	if len(x.OutKeys.Encr) == 0 || bytes.Equal(x.OutKeys.Encr, x.InKeys.Encr) {
-		t.Errorf("keys of both directions: %d bytes, equal %v", len(x.OutKeys.Encr), bytes.Equal(x.OutKeys.Encr, x.InKeys.Encr))
+	out, in := slices.Concat(x.OutKeys.Encr, x.OutKeys.Integ), slices.Concat(x.InKeys.Encr, x.InKeys.Integ)
+	if len(out) == 0 || bytes.Equal(out, in) {
+		t.Errorf("keys of both directions: %d bytes, equal %v", len(out), bytes.Equal(out, in))
 	}
-	if x.Encr != y.Encr || x.Integ != y.Integ || x.ESN != y.ESN || x.Mode != y.Mode || x.UDPEncap != y.UDPEncap {
+	if x.Protocol != y.Protocol || x.Encr != y.Encr || x.Integ != y.Integ || x.ESN != y.ESN || x.Mode != y.Mode || x.UDPEncap != y.UDPEncap {
 		t.Errorf("a has %+v, b %+v", x, y)
 	}
 }

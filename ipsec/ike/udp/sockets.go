@@ -44,6 +44,7 @@ type Receiver interface {
 // Sockets is the open sockets.
 type Sockets struct {
 	ike, nat, icmp [2]*ipsock.Conn // IPv4, IPv6; IPv6 is nil on a host without it
+	whole          [2]*ipsock.Conn // the same port as nat, for what must not be fragmented
 }
 
 // Listen opens the sockets. What they send carries the mark.
@@ -55,11 +56,14 @@ func Listen(mark uint32) (*Sockets, error) {
 			s.nat[family], err = ipsock.ListenUDP(v6, NATPort, mark, true)
 		}
 		if err == nil {
+			s.whole[family], err = s.nat[family].DialUDP(mark)
+		}
+		if err == nil {
 			s.icmp[family], err = ipsock.ListenErrors(v6)
 		}
 		switch {
 		case v6 && ipsock.NoFamily(err):
-			s.ike[1], s.nat[1], s.icmp[1] = nil, nil, nil
+			s.ike[1], s.nat[1], s.whole[1], s.icmp[1] = nil, nil, nil, nil
 		case errors.Is(err, unix.EADDRINUSE):
 			s.Close()
 			return nil, fmt.Errorf("%w; another IKE daemon has the port: stop it first", err)
@@ -73,7 +77,7 @@ func Listen(mark uint32) (*Sockets, error) {
 
 func (s *Sockets) all() []*ipsock.Conn {
 	var out []*ipsock.Conn
-	for _, c := range slices.Concat(s.ike[:], s.nat[:], s.icmp[:]) {
+	for _, c := range slices.Concat(s.ike[:], s.nat[:], s.whole[:], s.icmp[:]) {
 		if c != nil {
 			out = append(out, c)
 		}
@@ -177,11 +181,15 @@ func (s *Sockets) Send(local, remote netip.AddrPort, msg []byte) error {
 }
 
 // SendESP sends UDP-encapsulated ESP packets that stand back to back, each of
-// size bytes but the last.
-func (s *Sockets) SendESP(local, remote netip.AddrPort, trafficClass uint8, packets []byte, size int) error {
+// size bytes but the last. With df set, no router on the way may fragment them,
+// and none is larger than the MTU of the interface.
+func (s *Sockets) SendESP(local, remote netip.AddrPort, trafficClass uint8, df bool, packets []byte, size int) error {
 	c, err := s.natConn(remote)
 	if err != nil {
 		return err
+	}
+	if df {
+		c = s.whole[family(remote)]
 	}
 	return c.Write(local, remote, trafficClass, packets, size)
 }

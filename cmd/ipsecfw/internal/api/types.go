@@ -100,14 +100,16 @@ type Filter struct {
 type SA struct {
 	Rule            string   `json:"rule"`
 	Mode            string   `json:"mode"`     // transport or tunnel
-	Protocol        string   `json:"protocol"` // ESP
+	Protocol        string   `json:"protocol"` // ESP or AH
 	InSPI           string   `json:"in-spi"`   // 8 hexadecimal digits
 	OutSPI          string   `json:"out-spi"`
 	Local           string   `json:"local"` // outer address, with a port under UDP encapsulation
 	Remote          string   `json:"remote"`
 	LocalSelectors  []string `json:"local-selectors"`
 	RemoteSelectors []string `json:"remote-selectors"`
-	Encryption      string   `json:"encryption"`
+	Nested          bool     `json:"nested,omitempty"` // it goes inside AH, of another SA of the rule
+	Encryption      string   `json:"encryption"`       // none with AH
+	Integrity       string   `json:"integrity"`        // that of the encryption, if it has its own
 	ESN             bool     `json:"esn"`
 	UDPEncap        bool     `json:"udp-encapsulation"`
 
@@ -117,6 +119,8 @@ type SA struct {
 	OutPackets        uint64 `json:"out-packets"`
 	ReplayDrops       uint64 `json:"replay-drops"`
 	IntegrityFailures uint64 `json:"integrity-failures"`
+	Malformed         uint64 `json:"malformed"`           // packets that no transform of the SA makes
+	SelectorMismatch  uint64 `json:"selector-mismatches"` // packets that held what is none of the SA's, or of its rule's
 	AgeSeconds        int64  `json:"age-seconds"`
 
 	// Soft says that there is no SA: the peer does not speak IKE, and its

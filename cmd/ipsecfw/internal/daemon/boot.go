@@ -46,7 +46,7 @@ func closed() error {
 
 func bootConfig() nft.Config {
 	return nft.Config{
-		Interface: device, InMark: inMark, OutMark: outMark, Queue: queue, TCPQueue: tcpQueue, LogGroup: logGroup,
+		Interface: device, InMark: inMark, OutMark: outMark, Queue: queue, TCPQueue: tcpQueue, Arrivals: arrivals, LogGroup: logGroup,
 		Features: features(), Broadcasts: broadcasts(),
 	}
 }

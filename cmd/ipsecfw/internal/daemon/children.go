@@ -50,6 +50,7 @@ func waysOf(e *filter.Entry) []way {
 func (n *negotiation) child(e *filter.Entry, w way, local, remote netip.Addr) (c ike.ChildPolicy, ok bool) {
 	c = n.policy()
 	c.Local, c.Remote = rules.TrafficSelectors(e.Selector, w.direction, w.mirror, []netip.Addr{local})
+	c.Around = n.around(local, remote)
 	if n.Mode == ipsec.Transport {
 		c.Local, c.Remote = narrow(c.Local, local), narrow(c.Remote, remote)
 	}
@@ -94,6 +95,9 @@ func (p *policy) wants(sa *nfq.SA) bool {
 	if n == nil || n.Rule == rules.DefaultResponseRule {
 		return n != nil
 	}
+	if n.Around != nil && sa.Protocol == ipsec.ProtoAH {
+		return slices.ContainsFunc(p.secured, func(s secured) bool { return s.rule == n && s.concerns(sa.LocalAddr.Addr(), sa.RemoteAddr.Addr()) })
+	}
 	overlap := func(a, b []ipsec.TrafficSelector) bool {
 		return slices.ContainsFunc(a, func(x ipsec.TrafficSelector) bool {
 			return slices.ContainsFunc(b, func(y ipsec.TrafficSelector) bool { _, ok := x.Intersect(y); return ok })
@@ -118,9 +122,30 @@ func (p *policy) wants(sa *nfq.SA) bool {
 // the two hosts, for everything.
 func (n *negotiation) response(local, remote netip.Addr) ike.ChildPolicy {
 	c := n.policy()
-	c.Local = []ipsec.TrafficSelector{ipsec.SelectPrefix(netip.PrefixFrom(local, local.BitLen()), 0, 0, 0xffff)}
-	c.Remote = []ipsec.TrafficSelector{ipsec.SelectPrefix(netip.PrefixFrom(remote, remote.BitLen()), 0, 0, 0xffff)}
+	c.Local, c.Remote = between(local, remote, 0)
+	c.Around = n.around(local, remote)
 	return c
+}
+
+// around says what SA of AH goes around those of a rule with a peer; nil if none
+// does.
+func (n *negotiation) around(local, remote netip.Addr) *ike.ChildPolicy {
+	if n.Around == nil {
+		return nil
+	}
+	c := n.policy()
+	c.Mode, c.Proposals, c.Outer = ipsec.Transport, n.Around, true
+	c.Local, c.Remote = between(local, remote, packet.ESP)
+	return &c
+}
+
+// between returns the selectors of a protocol, or of all with 0, between two
+// hosts.
+func between(a, b netip.Addr, protocol uint8) (local, remote []ipsec.TrafficSelector) {
+	host := func(a netip.Addr) []ipsec.TrafficSelector {
+		return []ipsec.TrafficSelector{ipsec.SelectPrefix(netip.PrefixFrom(a, a.BitLen()), protocol, 0, 0xffff)}
+	}
+	return host(a), host(b)
 }
 
 // policy is what a rule asks of Child SAs, whatever they are for.

@@ -17,7 +17,8 @@
 //	plant.go     what runs while a policy is in force: device, queues, sockets
 //	datapath.go  the key exchange's view of the data path, and the reverse
 //	soft.go      peers that do not speak IKE
-//	lifetimes.go when SAs have carried enough
+//	protect.go   SAs as their rules want them
+//	lifetimes.go when they have carried enough
 //	keylog.go    their keys, for whoever has to read a capture
 //	state.go     the policy on disk
 //	memory.go    and what was learned of the network

@@ -1,11 +1,12 @@
 package daemon
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -20,7 +21,6 @@ import (
 	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 	"github.com/ipsecfw/ipsecfw/ipsec"
-	"github.com/ipsecfw/ipsecfw/ipsec/esp"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/udp"
 	"github.com/ipsecfw/ipsecfw/ipsec/ipsock"
@@ -41,7 +41,10 @@ type joint struct {
 	links    *nfq.Links
 	manager  *ike.Manager
 	sockets  *udp.Sockets
-	raw      [2]*ipsock.Conn // IPv4, IPv6; nil on a host without IPv6
+	raw      [2]*ipsock.Conn // ESP to this host: IPv4, IPv6; nil on a host without IPv6
+	whole    [2]*ipsock.Conn // whole packets from it
+	aged     chan ipsec.SPI  // inbound ones of SAs that are to be replaced, or have carried all that they may
+	doubted  chan struct{}   // says that a path is narrower than was thought
 	log      *slog.Logger
 }
 
@@ -67,26 +70,25 @@ func (j *joint) NewSPI() ipsec.SPI {
 // Install implements ike.DataPath.
 func (j *joint) Install(c ike.InstallChild) error {
 	sa := c.SA
-	out, err := esp.NewOutbound(esp.Params{SPI: sa.OutSPI, Encr: sa.Encr, Integ: sa.Integ, ESN: sa.ESN, Keys: sa.OutKeys})
+	out, in, err := j.halves(sa)
 	if err != nil {
 		return err
 	}
-	in, err := esp.NewInbound(esp.Params{SPI: sa.InSPI, Encr: sa.Encr, Integ: sa.Integ, ESN: sa.ESN, Keys: sa.InKeys})
-	if err != nil {
-		return err
-	}
-	mtu, err := pathMTU(sa.LocalAddr.Addr(), sa.RemoteAddr.Addr())
+	path, err := j.engine.Path(sa.LocalAddr.Addr(), sa.RemoteAddr.Addr(), nfq.LinkMTU)
 	if err != nil {
 		return err
 	}
 	j.keys.child(sa)
 	peer := sa.RemoteAddr.Addr()
 	j.memory.secure(peer, j.policy.Load().softens())
-	if err := j.putToWork(&nfq.SA{ChildSA: sa, Out: out, In: in, PathMTU: mtu, Since: time.Now()}, c.Standby); err != nil {
+	if err := j.putToWork(&nfq.SA{ChildSA: sa, Out: out, In: in, Path: path, Since: time.Now()}, c.Standby); err != nil {
 		return err
 	}
 	// If we are the responder, the answer by which the peer gets its SA should
 	// go before the packets that waited: not from this goroutine, then.
+	if c.More {
+		return nil
+	}
 	go j.engine.Release(sa.Policy, addressed(sa.Mode, peer))
 	return nil
 }
@@ -109,34 +111,6 @@ func (j *joint) putToWork(sa *nfq.SA, standby bool) error {
 	return nil
 }
 
-// maxMTU is the longest IPv4 packet, in bytes; a loopback device claims more.
-const maxMTU = 65535
-
-// pathMTU returns what the kernel knows of the path to an address, in bytes.
-func pathMTU(local, remote netip.Addr) (int, error) {
-	c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)), net.UDPAddrFromAddrPort(netip.AddrPortFrom(remote, udp.NATPort)))
-	if err != nil {
-		return 0, fmt.Errorf("find the path to %s: %w", remote, err)
-	}
-	defer c.Close()
-	level, name := unix.IPPROTO_IP, unix.IP_MTU
-	if remote.Is6() {
-		level, name = unix.IPPROTO_IPV6, unix.IPV6_MTU
-	}
-	rc, err := c.SyscallConn()
-	if err != nil {
-		return 0, fmt.Errorf("find the path to %s: %w", remote, err)
-	}
-	mtu := 0
-	if e := rc.Control(func(fd uintptr) { mtu, err = unix.GetsockoptInt(int(fd), level, name) }); e != nil {
-		err = e
-	}
-	if err != nil {
-		return 0, fmt.Errorf("find the MTU of the path to %s: %w", remote, err)
-	}
-	return min(mtu, maxMTU), nil
-}
-
 // Move implements ike.DataPath.
 func (j *joint) Move(in ipsec.SPI, local, remote netip.AddrPort) {
 	j.sets.Lock() // so that it is not removed meanwhile
@@ -146,12 +120,12 @@ func (j *joint) Move(in ipsec.SPI, local, remote netip.AddrPort) {
 	if sa == nil {
 		return
 	}
-	mtu, err := pathMTU(local.Addr(), remote.Addr())
+	path, err := j.engine.Path(local.Addr(), remote.Addr(), nfq.LinkMTU)
 	if err != nil {
 		j.log.Warn("the MTU of the path to a peer that has moved is not known: that of its path before is assumed", "peer", remote, "error", err)
-		mtu = sa.PathMTU
+		path = sa.Path
 	}
-	if sa = sad.Move(in, local, remote, mtu); sa != nil {
+	if sa = sad.Move(in, local, remote, path); sa != nil {
 		j.keys.child(sa.ChildSA)
 	}
 }
@@ -194,13 +168,7 @@ func (j *joint) Traffic(in ipsec.SPI) (received, sent uint64) {
 	if sa == nil {
 		return 0, 0
 	}
-	if x, ok := sa.In.(*esp.Inbound); ok {
-		received = x.Counters().Packets
-	}
-	if x, ok := sa.Out.(*esp.Outbound); ok {
-		sent = x.Counters().Packets
-	}
-	return received, sent
+	return sa.In.Counters().Packets, sa.Out.Counters().Packets
 }
 
 // Failed implements ike.DataPath. The Manager has logged why.
@@ -241,17 +209,54 @@ func (j *joint) UnknownSPI(local, remote netip.AddrPort, spi ipsec.SPI) {
 	j.manager.UnknownSPI(local, remote, spi)
 }
 
-// SendESP implements nfq.Wire.
-func (j *joint) SendESP(encap bool, local, remote netip.AddrPort, trafficClass uint8, b []byte, size int) error {
-	if encap {
-		return j.sockets.SendESP(local, remote, trafficClass, b, size)
-	}
-	c := j.raw[0]
-	if remote.Addr().Is6() {
-		c = j.raw[1]
+// Moved implements nfq.Acquirer.
+func (j *joint) Moved(in ipsec.SPI, local, remote netip.AddrPort) { j.manager.Moved(in, local, remote) }
+
+// SendUDP implements nfq.Wire.
+func (j *joint) SendUDP(o nfq.Outer, b []byte, size int) error {
+	return j.narrower(j.sockets.SendESP(o.Local, o.Remote, o.TrafficClass, o.DF, b, size))
+}
+
+// SendIP implements nfq.Wire.
+func (j *joint) SendIP(local, remote netip.Addr, b []byte, size int) error {
+	c := j.whole[0]
+	if remote.Is6() {
+		c = j.whole[1]
 	}
 	if c == nil {
-		return fmt.Errorf("send ESP to %s: this host has no IPv6", remote)
+		return fmt.Errorf("send to %s: this host has no IPv6", remote)
 	}
-	return c.Write(local, remote, trafficClass, b, size)
+	return j.narrower(c.Write(netip.AddrPortFrom(local, 0), netip.AddrPortFrom(remote, 0), 0, b, size))
+}
+
+// narrower has the paths looked at again when the kernel finds a packet too large
+// that was cut to its path.
+func (j *joint) narrower(err error) error {
+	if errors.Is(err, unix.EMSGSIZE) {
+		select {
+		case j.doubted <- struct{}{}:
+		default: // it is known already
+		}
+	}
+	return err
+}
+
+// refreshEvery is how often the paths are looked at again without a reason: what
+// is learned of them lasts ten minutes.
+const refreshEvery = time.Minute
+
+// paths keeps what is known of the paths up to date.
+func (j *joint) paths(ctx context.Context) error {
+	t := time.NewTicker(refreshEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-j.doubted:
+		case <-j.links.Changed():
+		case <-t.C:
+		}
+		j.engine.RefreshPaths(nfq.LinkMTU)
+	}
 }

@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/ipsecfw/ipsecfw/ipsec"
-	"github.com/ipsecfw/ipsecfw/ipsec/esp"
 	"github.com/ipsecfw/ipsecfw/nfq"
 	"github.com/ipsecfw/ipsecfw/rules"
 )
 
-// lifetimesEvery is how often SAs are compared with their lifetimes in bytes.
+// lifetimesEvery is how often SAs are compared with their lifetimes. Those in
+// bytes and packets the SAs keep themselves, to the byte: they tell of what is
+// near its end, which at a gigabit per second is over in a moment.
 const lifetimesEvery = time.Second
 
 // lifetimes replaces SAs that have carried, or lived, nearly as much as their
@@ -27,6 +28,10 @@ func (pl *plant) lifetimes(ctx context.Context) error {
 			for _, sa := range pl.engine.SAD().All() {
 				pl.age(sa, now)
 			}
+		case spi := <-pl.aged:
+			if sa := pl.engine.SAD().Inbound(spi); sa != nil {
+				pl.age(sa, time.Now())
+			}
 		}
 	}
 }
@@ -36,7 +41,8 @@ func (pl *plant) age(sa *nfq.SA, now time.Time) {
 	if n == nil {
 		return
 	}
-	switch used(n.lifetimeOf(sa.ChildSA), carried(sa), now.Sub(sa.Since)) {
+	life := n.lifetimeOf(sa.ChildSA)
+	switch used(life, softOf(life, sa.ChildSA), carried(sa), now.Sub(sa.Since)) {
 	case usedUp:
 		pl.manager.DeleteChild(sa.InSPI)
 		pl.Remove(sa.InSPI, "its lifetime is over", false)
@@ -47,26 +53,25 @@ func (pl *plant) age(sa *nfq.SA, now time.Time) {
 
 // lifetimeOf returns the lifetime of the method that an SA was made by.
 func (n *negotiation) lifetimeOf(sa *ipsec.ChildSA) rules.Lifetime {
-	for i, p := range n.Proposals {
+	proposals, lifetimes := n.Proposals, n.Lifetimes
+	if sa.Protocol == ipsec.ProtoAH && n.Around != nil {
+		proposals = n.Around
+	}
+	for i, p := range proposals {
 		has := func(t ipsec.Transform) bool { return t == ipsec.Transform{} || slices.Contains(p.Transforms, t) }
-		if has(sa.Encr) && has(sa.Integ) {
-			return n.Lifetimes[i]
+		if p.Protocol == sa.Protocol && has(sa.Encr) && has(sa.Integ) {
+			return lifetimes[i]
 		}
 	}
-	return rules.Lifetime{Time: n.Lifetime, Bytes: n.LifetimeBytes}
+	return rules.Lifetime{Time: n.Lifetime, Bytes: n.LifetimeBytes, Packets: n.LifetimePackets}
 }
 
-// carried is how many bytes an SA has carried in the direction that carried
-// more.
-func carried(sa *nfq.SA) uint64 {
-	var in, out uint64
-	if x, ok := sa.In.(*esp.Inbound); ok {
-		in = x.Counters().Bytes
+// carried is how much an SA has carried in the direction that carried more.
+func carried(sa *nfq.SA) ipsec.Counters {
+	in, out := sa.In.Counters(), sa.Out.Counters()
+	return ipsec.Counters{
+		Bytes: max(in.Bytes, out.Bytes), Packets: max(in.Packets, out.Packets), Over: in.Over || out.Over,
 	}
-	if x, ok := sa.Out.(*esp.Outbound); ok {
-		out = x.Counters().Bytes
-	}
-	return max(in, out)
 }
 
 // use is how much of a lifetime is over.
@@ -78,12 +83,17 @@ const (
 	usedUp
 )
 
-// used compares an SA with its lifetime. The last fifth is for the rekeying.
-func used(life rules.Lifetime, bytes uint64, age time.Duration) use {
+// used compares an SA with its lifetime, and with the part of it after which it
+// is replaced: the rest is for that. It is used up too when one packet more would
+// be more than its lifetime.
+func used(life, soft rules.Lifetime, n ipsec.Counters, age time.Duration) use {
+	reached := func(l rules.Lifetime) bool {
+		return l.Bytes > 0 && n.Bytes >= l.Bytes || l.Packets > 0 && n.Packets >= l.Packets || l.Time > 0 && age >= l.Time
+	}
 	switch {
-	case life.Bytes > 0 && bytes >= life.Bytes, life.Time > 0 && age >= life.Time:
+	case reached(life), n.Over:
 		return usedUp
-	case life.Bytes > 0 && bytes >= life.Bytes-life.Bytes/5, life.Time > 0 && age >= life.Time-life.Time/5:
+	case reached(soft):
 		return nearlyUsed
 	}
 	return fresh

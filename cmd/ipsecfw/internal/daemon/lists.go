@@ -11,7 +11,6 @@ import (
 	"github.com/ipsecfw/ipsecfw/filter"
 	"github.com/ipsecfw/ipsecfw/filter/nft"
 	"github.com/ipsecfw/ipsecfw/ipsec"
-	"github.com/ipsecfw/ipsecfw/ipsec/esp"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/nfq"
 )
@@ -169,20 +168,23 @@ func describe(sa *nfq.SA) api.SA {
 		InSPI: sa.InSPI.String(), OutSPI: sa.OutSPI.String(),
 		Local: sa.LocalAddr.Addr().String(), Remote: sa.RemoteAddr.Addr().String(),
 		LocalSelectors: texts(sa.ChildSA.Local), RemoteSelectors: texts(sa.ChildSA.Remote),
-		Encryption: sa.Encr.String(), ESN: sa.ESN, UDPEncap: sa.UDPEncap,
+		Nested: sa.Nested, Encryption: "none", Integrity: sa.Integ.String(), ESN: sa.ESN, UDPEncap: sa.UDPEncap,
 		AgeSeconds: int64(time.Since(sa.Since).Seconds()),
 	}
 	if sa.UDPEncap {
 		out.Local, out.Remote = sa.LocalAddr.String(), sa.RemoteAddr.String()
 	}
-	if in, ok := sa.In.(*esp.Inbound); ok {
-		n := in.Counters()
-		out.InBytes, out.InPackets, out.ReplayDrops, out.IntegrityFailures = n.Bytes, n.Packets, n.Replayed, n.Forged
+	if sa.Protocol == ipsec.ProtoESP {
+		out.Encryption = sa.Encr.String()
 	}
-	if o, ok := sa.Out.(*esp.Outbound); ok {
-		n := o.Counters()
-		out.OutBytes, out.OutPackets = n.Bytes, n.Packets
+	if sa.Encr.AEAD() {
+		out.Integrity = out.Encryption
 	}
+	n := sa.In.Counters()
+	out.Malformed, out.SelectorMismatch = n.Malformed, sa.Mismatches()
+	out.InBytes, out.InPackets, out.ReplayDrops, out.IntegrityFailures = n.Bytes, n.Packets, n.Replayed, n.Forged
+	n = sa.Out.Counters()
+	out.OutBytes, out.OutPackets = n.Bytes, n.Packets
 	return out
 }
 

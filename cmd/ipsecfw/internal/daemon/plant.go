@@ -13,6 +13,7 @@ import (
 	"github.com/ipsecfw/ipsecfw/rules"
 
 	"github.com/ipsecfw/ipsecfw/filter/nft"
+	"github.com/ipsecfw/ipsecfw/ipsec"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/ikev2"
 	"github.com/ipsecfw/ipsecfw/ipsec/ike/udp"
@@ -29,6 +30,7 @@ const (
 	routeTable = 4950
 	queue      = 4950
 	tcpQueue   = 4951
+	arrivals   = 4952 // the queue of AH and of ICMP errors about our packets
 	logGroup   = 4950 // of NFLOG
 	protoESP   = 50
 )
@@ -77,7 +79,7 @@ type plant struct {
 func start(p *policy, m *memory, keys *keyLog, log *slog.Logger, fatal func(error)) (*plant, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	pl := &plant{
-		joint: joint{memory: m, keys: keys, soft: softSAs{peers: map[netip.Addr]softSA{}}, log: log},
+		joint: joint{memory: m, keys: keys, soft: softSAs{peers: map[netip.Addr]softSA{}}, doubted: make(chan struct{}, 1), aged: make(chan ipsec.SPI, 256), log: log},
 		begun: make(chan struct{}), stopped: make(chan struct{}), cancel: cancel,
 	}
 	pl.policy.Store(p)
@@ -122,6 +124,10 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 		}
 		pl.raw[family] = c
 		pl.onStop(c.Close)
+		if pl.whole[family], err = ipsock.ListenIP(v6, outMark); err != nil {
+			return err
+		}
+		pl.onStop(pl.whole[family].Close)
 	}
 	if pl.links, err = nfq.NewLinks(); err != nil {
 		return err
@@ -156,13 +162,14 @@ func (pl *plant) open(ctx context.Context, p *policy, fatal func(error)) error {
 			return pl.manager.Run(ctx)
 		}
 	})
-	for _, n := range []uint16{queue, tcpQueue} {
+	run(func() error { return pl.paths(ctx) })
+	for n, worker := range map[uint16]nfq.Worker{queue: pl.engine.NewOutbound(), tcpQueue: pl.engine.NewOutbound(), arrivals: pl.engine.NewArrivals()} {
 		q, err := nfq.OpenQueue(n, n == tcpQueue, outMark, &pl.engine.Counters)
 		if err != nil {
 			return err
 		}
 		pl.onStop(q.Close)
-		if err := q.Start(ctx, pl.engine); err != nil {
+		if err := q.Start(ctx, worker); err != nil {
 			return err
 		}
 		run(func() error { return q.Wait(ctx) })
@@ -190,7 +197,7 @@ func (pl *plant) receive(c *ipsock.Conn) error {
 	})
 }
 
-// keepalives keeps the NAT mappings of the SAs inside UDP.
+// keepalives keeps the mappings of the NAT that this host is behind.
 func (pl *plant) keepalives(ctx context.Context) error {
 	t := time.NewTicker(keepaliveEvery)
 	defer t.Stop()
@@ -200,10 +207,14 @@ func (pl *plant) keepalives(ctx context.Context) error {
 			return ctx.Err()
 		case <-t.C:
 		}
+		type ends struct{ local, remote netip.AddrPort }
+		kept := map[ends]bool{}
 		for _, sa := range pl.engine.SAD().All() {
-			if !sa.UDPEncap {
+			k := ends{sa.LocalAddr, sa.RemoteAddr}
+			if !sa.BehindNAT || kept[k] {
 				continue
 			}
+			kept[k] = true
 			if err := pl.sockets.Keepalive(sa.LocalAddr, sa.RemoteAddr); err != nil && !errors.Is(err, net.ErrClosed) {
 				pl.log.Debug("NAT keepalive not sent", "remote", sa.RemoteAddr, "error", err)
 			}

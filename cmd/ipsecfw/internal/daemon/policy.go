@@ -124,7 +124,13 @@ func (p *policy) Child(local, remote netip.Addr, _, _ []ipsec.TrafficSelector, t
 	var out []ike.ChildPolicy
 	for i := range p.secured {
 		s := &p.secured[i]
-		if s.rule.Mode != mode || !s.concerns(local, remote) {
+		if !s.concerns(local, remote) {
+			continue
+		}
+		if c := s.rule.around(local, remote); c != nil && transport && !slices.ContainsFunc(out, func(o ike.ChildPolicy) bool { return o.SameMeaning(*c) }) {
+			out = append(out, *c)
+		}
+		if s.rule.Mode != mode {
 			continue
 		}
 		for _, w := range s.ways {
@@ -135,6 +141,9 @@ func (p *policy) Child(local, remote netip.Addr, _, _ []ipsec.TrafficSelector, t
 	}
 	if n := p.rules[rules.DefaultResponseRule]; n != nil && transport {
 		out = append(out, n.response(local, remote))
+		if c := n.around(local, remote); c != nil {
+			out = append(out, *c)
+		}
 	}
 	return out
 }

@@ -6,11 +6,22 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/ipsecfw/ipsecfw/cmd/ipsecfw/internal/doctor"
 	"github.com/ipsecfw/ipsecfw/filter/nft/foreign"
+	"github.com/ipsecfw/ipsecfw/nfq"
 )
 
-// ownTable is the nftables table of filter/nft, in whatever family.
-const ownTable = "ipsecfw"
+// Table is the nftables table of filter/nft, in whatever family.
+const Table = "ipsecfw"
+
+// Names returns what a daemon takes of the host's names and numbers.
+func Names() doctor.Names {
+	return doctor.Names{
+		Device: device, InMark: inMark, RoutingTable: routeTable,
+		FirstRule: nfq.RulePriority, Rules: nfq.RuleCount,
+		Queues: []uint16{queue, tcpQueue, arrivals},
+	}
+}
 
 // Warnings implements api.Engine: what other nftables tables on the host drop
 // though the policy permits it.
@@ -19,11 +30,11 @@ func (c *control) Warnings() []string {
 	if pl == nil {
 		return nil
 	}
-	tables, err := foreign.Read(ownTable)
+	tables, err := foreign.Read(Table)
 	if err != nil {
 		return []string{"other nftables tables were not looked at: " + err.Error()}
 	}
-	h, err := thisHost()
+	h, err := ThisHost()
 	if err != nil {
 		return []string{"other nftables tables were not compared with the policy: " + err.Error()}
 	}
@@ -34,9 +45,9 @@ func (c *control) Warnings() []string {
 	return out
 }
 
-// thisHost returns the host's addresses and interfaces, the one of the default
+// ThisHost returns the host's addresses and interfaces, the one of the default
 // route first.
-func thisHost() (foreign.Host, error) {
+func ThisHost() (foreign.Host, error) {
 	h := foreign.Host{Mark: outMark}
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {

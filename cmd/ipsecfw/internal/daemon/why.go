@@ -54,7 +54,7 @@ func (pl *plant) carrier(rule string, f explain.Flow, far netip.Addr) (spi, none
 		f = f.Answer() // the pair of SAs is the same
 	}
 	_, pkt := f.Packet()
-	if sa := pl.engine.SAD().Outbound(rule, &pkt); sa != nil {
+	if sa := pl.engine.SAD().Outbound(rule, &pkt, nil); sa != nil {
 		return sa.InSPI.String(), ""
 	}
 	if x, ok := pl.soft.all()[far]; ok {

@@ -128,15 +128,22 @@ func describe(n rules.Negotiation, f Flow) *Negotiation {
 
 // Methods returns what a rule offers, the preferred first, in words.
 func Methods(n rules.Negotiation) []string {
-	out := make([]string, len(n.Proposals))
+	out := make([]string, len(n.Proposals), len(n.Proposals)+len(n.Around))
 	for i, p := range n.Proposals {
-		words := make([]string, len(p.Transforms))
-		for j, t := range p.Transforms {
-			words[j] = t.String()
-		}
-		out[i] = p.Protocol.String() + " " + strings.Join(words, "-")
+		out[i] = method(p)
+	}
+	for _, p := range n.Around {
+		out = append(out, "inside "+method(p))
 	}
 	return out
+}
+
+func method(p ipsec.Proposal) string {
+	words := make([]string, len(p.Transforms))
+	for i, t := range p.Transforms {
+		words[i] = t.String()
+	}
+	return p.Protocol.String() + " " + strings.Join(words, "-")
 }
 
 // Authentication returns how a rule lets both ends prove themselves, the

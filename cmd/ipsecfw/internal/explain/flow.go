@@ -165,11 +165,11 @@ func (f Flow) Answer() Flow {
 	return a
 }
 
-// OfEngine reports whether the packets are ESP or IKE that the host sends:
+// OfEngine reports whether the packets are ESP, AH or IKE that the host sends:
 // where the daemon runs nobody else sends them.
 func (f Flow) OfEngine() bool {
 	ike := f.Protocol == packet.UDP && !f.Fragment && (f.FromPort == filter.IKEPort || f.FromPort == filter.NATPort)
-	return f.Direction == filter.Outbound.String() && (f.Protocol == filter.ESP || ike)
+	return f.Direction == filter.Outbound.String() && (f.Protocol == filter.ESP || f.Protocol == filter.AH || ike)
 }
 
 // String writes the flow in a line.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ipsecfw/ipsecfw/rules"
 )
@@ -22,6 +23,9 @@ func Risks(n rules.Negotiation) []string {
 		out = append(out, warning(n.At("legacy"), `rule %q says legacy: true and has no weak algorithm: nothing comes of it but that RSA signatures with SHA-1 do; remove it unless its peers know no better ones`, n.Rule))
 	default:
 		out = append(out, warning(n.At("legacy"), `rule %q says legacy: true, and nothing comes of it, as no algorithm that it or its action names is weak; remove it, or write those of its peers in "key-exchange" and in "methods" of the action`, n.Rule))
+	}
+	if ts := n.Readable(); ts != nil {
+		warn("may end with methods that hide nothing: %s; what they protect can be read by everybody on the way", strings.Join(ts, ", "))
 	}
 	for _, a := range n.Auth {
 		switch a.Anonymous {

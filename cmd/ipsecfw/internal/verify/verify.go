@@ -32,15 +32,16 @@ func (p *Policy) Space() *space.Policy {
 }
 
 // Errors returns why the policy must not be put in force, one error for each
-// contradiction and each assertion that does not hold, each beginning with
+// contradiction, pair of networks that do not fit together, and each assertion that does not hold, each beginning with
 // FILE:LINE:COLUMN; or nil.
 func (p *Policy) Errors() error {
 	var contradictions, assertions error
+	_, networks := p.networks()
 	var both sync.WaitGroup
 	both.Go(func() { contradictions = p.contradictions() })
 	both.Go(func() { assertions = p.assertions() })
 	both.Wait()
-	return errors.Join(p.weak(), contradictions, assertions)
+	return errors.Join(p.weak(), networks, contradictions, assertions)
 }
 
 // Warnings returns what works and is hardly meant, each beginning with
@@ -51,6 +52,8 @@ func (p *Policy) Warnings() []string {
 		out = append(out, OfFile(f)...)
 	}
 	out = append(out, p.risks()...)
+	networks, _ := p.networks()
+	out = append(out, networks...)
 	var dead, authentication []string
 	var both sync.WaitGroup
 	both.Go(func() { dead = p.dead() })

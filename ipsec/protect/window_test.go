@@ -1,4 +1,4 @@
-package esp
+package protect
 
 import (
 	"math"

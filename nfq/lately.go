@@ -13,9 +13,9 @@ import (
 // seconds for UDP without an answer).
 const confirmEvery = 10 * time.Second
 
-// confirmed remembers which flows were confirmed lately. A flow that another
-// one displaced is confirmed once more than need be.
-type confirmed struct {
+// lately remembers for which flows something was done a while ago. For a flow
+// that another one displaced it is done once more than need be.
+type lately struct {
 	seed  maphash.Seed
 	flows [1024]struct {
 		key flowKey
@@ -29,12 +29,15 @@ type flowKey struct {
 	srcPort, dstPort uint16
 }
 
-// due reports whether the packet's flow should be confirmed now, and
-// remembers that it was.
-func (c *confirmed) due(p *packet.Packet, now time.Time) bool {
-	k := flowKey{p.Src, p.Dst, p.Protocol, p.SrcPort, p.DstPort}
+func flowKeyOf(p *packet.Packet) flowKey {
+	return flowKey{p.Src, p.Dst, p.Protocol, p.SrcPort, p.DstPort}
+}
+
+// due reports whether something that is to be done so often for a flow is due,
+// and remembers that it was done.
+func (c *lately) due(k flowKey, now time.Time, every time.Duration) bool {
 	f := &c.flows[maphash.Comparable(c.seed, k)%uint64(len(c.flows))]
-	if f.key == k && now.Sub(f.at) < confirmEvery {
+	if f.key == k && now.Sub(f.at) < every {
 		return false
 	}
 	f.key, f.at = k, now

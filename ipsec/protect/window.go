@@ -1,4 +1,4 @@
-package esp
+package protect
 
 // window remembers which of the last sequence numbers were received. It is a
 // ring of blocks of bits (RFC 6479): moving ahead clears blocks instead of
