@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			daemonCommand(), bootCommand(), guardCommand(),
 			initCommand(), checkCommand(), formatCommand(), schemaCommand(), diffCommand(), explainCommand(),
 			applyCommand(), confirmCommand(), unapplyCommand(),
-			listCommand(), statusCommand(), whyCommand(), initiateCommand(), demoCommand(),
+			listCommand(), statusCommand(), doctorCommand(), whyCommand(), initiateCommand(), demoCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // run itself says what went wrong
 	}

@@ -32,7 +32,9 @@ func TestLayers(t *testing.T) {
 		{"rules", "filter filter/packet ipsec ipsec/ike", "github.com/goccy/go-yaml", "time"},
 		{"ipsec", "filter", "", ""},
 		{"ipsec/xform", "ipsec", "golang.org/x/crypto github.com/ProtonMail/go-crypto github.com/cloudflare/circl", "sync"},
-		{"ipsec/esp", "ipsec ipsec/xform", "", "sync sync/atomic"},
+		{"ipsec/protect", "ipsec", "", "sync sync/atomic"},
+		{"ipsec/esp", "ipsec ipsec/protect ipsec/xform", "", "sync"},
+		{"ipsec/ah", "ipsec ipsec/protect ipsec/xform", "", "sync"},
 		{"ipsec/ike/wire", "ipsec", "", ""},
 		{"ipsec/pki", "", "golang.org/x/crypto", "sync time"},
 		{"ipsec/ike", "ipsec ipsec/ike/wire ipsec/pki ipsec/xform", "", "crypto/rand log/slog sync time"},
@@ -41,8 +43,10 @@ func TestLayers(t *testing.T) {
 		{"cmd/ipsecfw/internal/credentials", "ipsec/ike ipsec/pki rules", "software.sslmate.com/src/go-pkcs12", "time"},
 		{"cmd/ipsecfw/internal/verify", "filter filter/packet filter/space ipsec rules", "", "sync"},
 		{"cmd/ipsecfw/internal/explain", "filter filter/packet ipsec rules", "", ""},
+		{"cmd/ipsecfw/internal/doctor", "", "", "time"},
 
 		// Edges: what they may know of us.
+		{"cmd/ipsecfw/internal/examine", "cmd/ipsecfw/internal/daemon cmd/ipsecfw/internal/doctor filter filter/nft filter/nft/foreign", "github.com/vishvananda/netlink golang.org/x/sys", "net os time"},
 		{"cmd/ipsecfw/internal/conntrack", "filter filter/packet", "github.com/vishvananda/netlink golang.org/x/sys", ""},
 		{"cmd/ipsecfw/internal/surroundings", "", "github.com/vishvananda/netlink golang.org/x/net golang.org/x/sys", "crypto/rand log/slog net os sync time"},
 		{"filter/nft", "filter", "github.com/google/nftables github.com/mdlayher/netlink golang.org/x/sys", "os time"},

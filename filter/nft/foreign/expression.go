@@ -152,6 +152,9 @@ func (j *judge) lookup(x *expr.Lookup) (truth, []verdict) {
 // ends the base chain.
 func (j *judge) translate(source bool) []verdict {
 	if source {
+		if !j.unsure && j.masked == (Where{}) {
+			j.masked = j.rule
+		}
 		j.network.forget(j.network.srcAt, j.network.addrLen)
 		if packet.HasPorts(j.probe.Protocol) {
 			j.transport.forget(0, 2)

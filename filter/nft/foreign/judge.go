@@ -64,14 +64,23 @@ func (t Tables) Judge(d filter.Direction, p Probe) (Verdict, Where) {
 
 // judge counts the rules that it looks at down from steps.
 func (t Tables) judge(d filter.Direction, p Probe, steps *int) (Verdict, Where) {
-	j := judge{probe: &p, direction: d, steps: steps}
+	return t.walk(newJudge(d, p, steps), hooks(d)...)
+}
+
+func newJudge(d filter.Direction, p Probe, steps *int) *judge {
+	j := &judge{probe: &p, direction: d, steps: steps}
 	j.network, j.transport = p.headers()
 	j.mark, j.ctMark = certain(p.Mark), certain(0)
 	if p.State != filter.StateNew {
 		j.ctMark.known = 0
 	}
+	return j
+}
+
+// walk sends a probe through the chains of hooks.
+func (t Tables) walk(j *judge, hooks ...uint32) (Verdict, Where) {
 	unknown := Where{}
-	for _, hook := range hooks(d) {
+	for _, hook := range hooks {
 		for _, b := range t.hooks[hook] {
 			if !j.enters(b) {
 				continue
@@ -134,6 +143,7 @@ type judge struct {
 	drop       Where // the last place that drops the packet
 	doubt      Where // the last place that may decide, or not
 	translated Where // the place that gives the packet another destination
+	masked     Where // the first place that surely gives it another source
 	unsure     bool  // the packet may not be here at all
 
 	registers registers

@@ -21,6 +21,7 @@ type Host struct {
 	Addresses  []netip.Addr // its own; the first of each family stands for all
 	Interfaces []Interface  // the first is that of the default route
 	Mark       uint32       // of the sockets by which the key exchange and ESP go out
+	AH         bool         // the policy has AH
 }
 
 // Warning says that the table of another owner drops what the policy permits,
@@ -29,7 +30,9 @@ type Warning struct {
 	Name  string // of the rule, with List and Index as in filter.Entry
 	List  string
 	Index int
-	Need  string // "IKE" or "ESP", of what the policy needs; then no filter is named
+	Need  string // "IKE", "ESP" or "AH", of what the policy needs; then no filter is named
+
+	Translated bool // it is not dropped but gets another source
 
 	Direction filter.Direction
 	Probe     Probe // a packet that is dropped
@@ -42,12 +45,16 @@ func (w Warning) String() string {
 	if w.Need != "" {
 		what = w.Need + ", which the policy needs"
 	}
-	return fmt.Sprintf("%s: another table drops it %s, as in %s: %s", what, w.Direction, w.Probe, w.Where)
+	does := "drops it"
+	if w.Translated {
+		does = "gives it another source"
+	}
+	return fmt.Sprintf("%s: another table %s %s, as in %s: %s", what, does, w.Direction, w.Probe, w.Where)
 }
 
 // Warnings tries a sample packet of each filter that permits, in each
-// direction and family that it has, and those of IKE and ESP when a filter
-// negotiates. It returns one warning for each of which a sample is dropped.
+// direction and family that it has, and those of IKE, ESP and AH when a
+// filter negotiates. It returns one warning for each of which a sample is dropped.
 //
 // A sample has the lowest address and port of a range, an address for
 // documentation (RFC 5737 and 3849) for any, and TCP where no protocol is
@@ -58,12 +65,20 @@ func (w Warning) String() string {
 func Warnings(s *filter.SPD, t Tables, h Host) []Warning {
 	w := warner{spd: s, tables: t, host: h, left: maxWork}
 	for _, v6 := range []bool{false, true} {
-		w.needs(v6)
+		if remote, ok := w.peer(v6); ok {
+			w.needs(v6, remote)
+		}
 	}
+	w.filters(filter.Permit)
+	return w.warnings
+}
+
+// filters tries the samples of all filters of an action.
+func (w *warner) filters(action filter.Action) {
 	seen := map[Warning]bool{}
 	filters := 0
-	for _, e := range s.Entries() {
-		if e.Action != filter.Permit {
+	for _, e := range w.spd.Entries() {
+		if e.Action != action {
 			continue
 		}
 		if filters++; filters > maxFilters || len(w.warnings) >= maxWarnings || w.left <= 0 {
@@ -78,7 +93,6 @@ func Warnings(s *filter.SPD, t Tables, h Host) []Warning {
 			w.warnings = append(w.warnings, x)
 		}
 	}
-	return w.warnings
 }
 
 // warner collects warnings.
@@ -86,7 +100,8 @@ type warner struct {
 	spd      *filter.SPD
 	tables   Tables
 	host     Host
-	left     int // rules to look at
+	engine   Engine // by which filters that negotiate let packets in
+	left     int    // rules to look at
 	warnings []Warning
 }
 
@@ -103,7 +118,14 @@ func (w *warner) filter(e *filter.Entry) (Warning, bool) {
 				if !ok {
 					continue
 				}
-				if p, at, dropped := w.dropped(d, p, half.Connection); dropped {
+				at, dropped := Where{}, false
+				if e.Action != filter.Negotiate || d != filter.Inbound {
+					p, at, dropped = w.dropped(d, p, half.Connection)
+				}
+				if e.Action == filter.Negotiate && d != filter.Outbound && !dropped {
+					p, at, dropped = w.arrives(d, p)
+				}
+				if dropped {
 					return Warning{Name: e.Name, List: e.List, Index: e.Index, Direction: d, Probe: p, Where: at}, true
 				}
 			}
@@ -113,12 +135,8 @@ func (w *warner) filter(e *filter.Entry) (Warning, bool) {
 }
 
 // needs tries the packets that a policy that negotiates lives on.
-func (w *warner) needs(v6 bool) {
+func (w *warner) needs(v6 bool, remote netip.Addr) {
 	own, ok := w.own(v6)
-	if !ok {
-		return
-	}
-	remote, ok := w.peer(v6)
 	if !ok {
 		return
 	}
@@ -126,7 +144,10 @@ func (w *warner) needs(v6 bool) {
 		need     string
 		protocol uint8
 		port     uint16
-	}{{"IKE", packet.UDP, filter.IKEPort}, {"IKE", packet.UDP, filter.NATPort}, {"ESP", packet.ESP, 0}} {
+	}{{"IKE", packet.UDP, filter.IKEPort}, {"IKE", packet.UDP, filter.NATPort}, {"ESP", packet.ESP, 0}, {"AH", packet.AH, 0}} {
+		if n.protocol == packet.AH && !w.host.AH {
+			continue
+		}
 		for _, d := range []filter.Direction{filter.Outbound, filter.Inbound} {
 			p := Probe{Src: own, Dst: remote, Protocol: n.protocol, SrcPort: n.port, DstPort: n.port, State: filter.StateNew, Mark: w.host.Mark}
 			if d == filter.Inbound {
