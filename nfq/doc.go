@@ -15,7 +15,7 @@
 //	outbound.go queue to wire
 //	way.go      the headers and SAs by which a packet leaves
 //	toobig.go   what does not fit
-//	path.go     how much fits; search.go finds it out, where nobody tells
+//	path.go     how much fits
 //	nested.go   AH around ESP
 //	arrivals.go AH, and ICMP errors about what we sent
 //	nat*.go     transport mode through NATs: checksums, flows of peers at one address

@@ -79,15 +79,6 @@ func (p *Path) Learn(mtu int, now time.Time) bool {
 	return true
 }
 
-// Found says what probing has found: the path takes packets of mtu bytes, and
-// none that are much larger. Other than by Learn, the path may be wider now.
-func (p *Path) Found(mtu int, now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.learned, p.until = mtu, now.Add(learnedFor)
-	p.update()
-}
-
 // age forgets what was learned too long ago, and reports whether nothing is left
 // of that.
 func (p *Path) age(now time.Time) bool {

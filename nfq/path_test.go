@@ -1,7 +1,6 @@
 package nfq
 
 import (
-	"context"
 	"errors"
 	"net/netip"
 	"testing"
@@ -99,67 +98,5 @@ func TestPathsAreShared(t *testing.T) {
 	mtu = 0
 	if _, err := h.Path(client6, server6, link); err == nil {
 		t.Error("a path without a route: no error")
-	}
-}
-
-// pipe is a way that takes so many bytes, and whose first probes get lost.
-type pipe struct {
-	mtu, lose, probes int
-	tell              *Path // who is too large learns of it
-}
-
-func (p *pipe) Probe(_ context.Context, _ *SA, size int) bool {
-	p.probes++
-	if p.lose > 0 {
-		p.lose--
-		return false
-	}
-	if size > p.mtu && p.tell != nil {
-		p.tell.Learn(p.mtu, time.Unix(1000, 0))
-	}
-	return size <= p.mtu
-}
-
-func TestProbe(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		v6     bool
-		link   int
-		mtu    int
-		lose   int
-		tells  bool
-		probes int // at most
-	}{
-		{"all that the link takes", false, 1500, 1500, 0, false, 1},
-		{"two are lost", false, 1500, 1500, 2, false, 3},
-		{"a narrow path", false, 1500, 1400, 0, false, 30},
-		{"a very narrow path", false, 9000, 600, 0, false, 40},
-		{"the least", false, 1500, 552, 0, false, 30},
-		{"one that tells", false, 9000, 1432, 0, true, 2},
-		{"IPv6", true, 9000, 1300, 0, false, 40},
-		{"IPv6, the least", true, 1280, 1280, 0, false, 0},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			now := time.Unix(1000, 0)
-			sa := &SA{Path: NewPath(tt.v6, tt.link)}
-			p := &pipe{mtu: tt.mtu, lose: tt.lose}
-			if tt.tells {
-				p.tell = sa.Path
-			}
-			if err := Probe(t.Context(), p, sa, func() time.Time { return now }); err != nil {
-				t.Fatal(err)
-			}
-			if got := sa.Path.MTU(); got > tt.mtu || got < tt.mtu-searchEnough {
-				t.Errorf("found %d, want %d or a little less", got, tt.mtu)
-			}
-			if p.probes > tt.probes {
-				t.Errorf("%d probes, want at most %d", p.probes, tt.probes)
-			}
-		})
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := Probe(ctx, &pipe{mtu: 1500}, &SA{Path: NewPath(false, 1500)}, time.Now); !errors.Is(err, context.Canceled) {
-		t.Errorf("after the end: %v", err)
 	}
 }
