@@ -67,7 +67,8 @@ func ListenUDP(v6 bool, port uint16, mark uint32, gro bool) (*Conn, error) {
 // the kernel is to know nothing.
 func (c *Conn) DialUDP(mark uint32) (*Conn, error) {
 	// Both sockets must want to share the port when the second is bound, and
-	// neither afterwards: nobody else is to have it.
+	// neither afterwards: nobody else is to have it. In between only sockets of
+	// the same user could (SO_REUSEPORT, other than SO_REUSEADDR).
 	if err := c.share(true); err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func (c *Conn) share(yes bool) error {
 	if yes {
 		value = 1
 	}
-	return c.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, value) })
+	return c.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, value) })
 }
 
 func (c *Conn) connect(to netip.AddrPort) error {
@@ -182,7 +183,7 @@ func (c *Conn) configure(fd int, mark uint32, gro bool) error {
 		opts = append(opts, option{unix.SOL_SOCKET, unix.SO_MARK, int(mark)})
 	}
 	if c.shared {
-		opts = append(opts, option{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1})
+		opts = append(opts, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
 	}
 	discover4, discover6 := unix.IP_PMTUDISC_DONT, unix.IPV6_PMTUDISC_DONT
 	if c.whole {
