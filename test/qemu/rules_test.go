@@ -13,9 +13,12 @@ import (
 )
 
 // nativeRules fails the test unless the host has our table, with nft's own
-// statement queue in the chain that secures and nothing of xtables anywhere.
+// statement queue in the chain that secures and in that of what arrives, there for
+// AH and for errors about what was sent, and nothing of xtables anywhere.
 func (p *peer) nativeRules(t *testing.T) {
 	t.Helper()
+	const arriving = 4952
+	arrivals := 0
 	var queues []uint16
 	var foreign []string
 	err := p.Do(func() error {
@@ -39,8 +42,13 @@ func (p *peer) nativeRules(t *testing.T) {
 				for _, e := range r.Exprs {
 					switch e := e.(type) {
 					case *expr.Queue:
-						if chain.Name == "secure" && e.Flag == 0 {
+						switch {
+						case e.Flag != 0: // such as bypass
+						case chain.Name == "secure":
 							queues = append(queues, e.Num)
+							continue
+						case chain.Name == "ingress" && e.Num == arriving:
+							arrivals++
 							continue
 						}
 						foreign = append(foreign, fmt.Sprintf("%s: queue %+v", chain.Name, e))
@@ -53,8 +61,8 @@ func (p *peer) nativeRules(t *testing.T) {
 		return nil
 	})
 	must(t, err)
-	if !slices.Equal(queues, []uint16{4951, 4950}) || len(foreign) > 0 {
-		t.Errorf("the chain secure of %s has the queues %v, and elsewhere or otherwise there is %q", p.Name, queues, foreign)
+	if !slices.Equal(queues, []uint16{4951, 4950}) || arrivals == 0 || len(foreign) > 0 {
+		t.Errorf("the chain secure of %s has the queues %v, %d rules queue what arrives, and elsewhere or otherwise there is %q", p.Name, queues, arrivals, foreign)
 	}
 }
 
