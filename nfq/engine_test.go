@@ -606,7 +606,7 @@ func TestConfirm(t *testing.T) {
 }
 
 func TestSAD(t *testing.T) {
-	d := NewSAD()
+	d := newSAD(time.Now)
 	older, _ := pair(t, "staff", ipsec.Transport, false, client4, server4)
 	newer, _ := pair(t, "staff", ipsec.Transport, false, client4, server4)
 	newer.ChildSA.InSPI, newer.ChildSA.OutSPI, newer.Since = 0x2001, 0x2002, time.Unix(2, 0)
@@ -647,7 +647,7 @@ func TestSAD(t *testing.T) {
 // What was sent before an SA ended may come after the word of that.
 func TestRetired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := NewSAD()
+		d := newSAD(time.Now)
 		sa, peer := pair(t, "staff", ipsec.Transport, false, client4, server4)
 		d.Add(sa, false)
 		late, err := peer.Out.Seal(nil, make([]byte, 64), 17)

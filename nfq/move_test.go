@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/ipsecfw/ipsecfw/filter/packet"
 	"github.com/ipsecfw/ipsecfw/ipsec"
@@ -81,7 +82,7 @@ func TestMove(t *testing.T) {
 			}
 		})
 	}
-	if NewSAD().Move(0x1001, netip.AddrPort{}, netip.AddrPort{}, nil) != nil {
+	if newSAD(time.Now).Move(0x1001, netip.AddrPort{}, netip.AddrPort{}, nil) != nil {
 		t.Error("an SA that is not there was moved")
 	}
 }

@@ -78,9 +78,7 @@ func keyOf(sa *SA) outKey {
 	return outKey{rule: sa.Policy}
 }
 
-// NewSAD returns an empty SAD.
-func NewSAD() *SAD { return newSAD(time.Now) }
-
+// newSAD returns an empty SAD.
 func newSAD(now func() time.Time) *SAD {
 	d := &SAD{now: now}
 	d.cur.Store(&sadState{})
